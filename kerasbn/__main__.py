@@ -1,0 +1,7 @@
+"""`python -m kerasbn` is the command line."""
+
+import sys
+
+from kerasbn.cli import main
+
+sys.exit(main())

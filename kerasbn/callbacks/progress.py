@@ -1,0 +1,42 @@
+"""The callback that says how far training is, within the epoch and after each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from kerasbn.progress import Report
+
+_SHOWN = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+def summary(logs: Mapping[str, Any]) -> str:
+    """Return the metrics worth a line: "loss 0.1234  accuracy 0.9765  ..."."""
+    return "  ".join(f"{name} {float(logs[name]):.4g}" for name in _SHOWN if name in logs)
+
+
+class ShowProgress(keras.callbacks.Callback):
+    """Report each epoch with its metrics, and how far the present one is.
+
+    Args:
+        report: Where to; see `kerasbn.progress.reporting`.
+        steps: Steps in an epoch.
+    """
+
+    def __init__(self, report: Report, steps: int) -> None:
+        super().__init__()
+        self.report, self.steps = report, steps
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the epoch."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move the bar within the epoch."""
+        done = self.epoch + min(batch + 1, self.steps) / self.steps
+        self.report(round(done, 2), summary(logs or {}), line=False)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Report the epoch."""
+        self.report(epoch + 1, summary(logs or {}))

@@ -1,0 +1,279 @@
+"""The command line: YAML configs with overrides; each command imports its room only when it runs."""
+
+import argparse
+import dataclasses
+import sys
+import traceback
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+import kerasbn
+from kerasbn.checks import InputError, nearest
+from kerasbn.config import (
+    MODEL_CONFIGS,
+    ExportConfig,
+    ModelConfig,
+    PredictConfig,
+    ServeConfig,
+    TrainConfig,
+    TuneConfig,
+    commented,
+    from_dict,
+)
+from kerasbn.config.documents import field_docs, read_yaml
+
+_WRONG_INPUT = 2
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def _train(config: TrainConfig, resume: str | None) -> None:
+    from kerasbn.cli_output import show_run
+    from kerasbn.training import resume as resume_run
+    from kerasbn.training import train
+
+    show_run(train(config) if resume is None else resume_run(resume))
+
+
+def _tune(config: TuneConfig) -> None:
+    from kerasbn.cli_output import search_with_progress, show_study
+
+    show_study(search_with_progress(config))
+
+
+def _export(config: ExportConfig) -> None:
+    from kerasbn.export import export_run
+
+    version = export_run(config)
+    print(f"exported    {version}\nnext        kerasbn serve {version.parent}")
+
+
+def _serve(config: ServeConfig) -> None:
+    from kerasbn.serving import serve
+
+    serve(config)
+
+
+def _predict(config: PredictConfig) -> None:
+    from kerasbn.progress import reporting
+    from kerasbn.serving import predict_file
+
+    with reporting("predicting", 1.0, "file") as report:
+        path = predict_file(config, lambda done, total: report(round(done / total, 3), f"{done}/{total}", line=False))
+    print(f"wrote       {path}")
+
+
+@dataclass(frozen=True)
+class _Command:
+    """A command: what it takes, what it does, and whether a run can be resumed by it."""
+
+    config: type
+    run: Callable[..., None]
+    summary: str
+
+
+_COMMANDS: Mapping[str, _Command] = types.MappingProxyType(
+    {
+        "train": _Command(TrainConfig, _train, "train a model and write a run directory"),
+        "tune": _Command(TuneConfig, _tune, "search hyperparameters and write the best config"),
+        "export": _Command(ExportConfig, _export, "write a run's model as a versioned SavedModel"),
+        "serve": _Command(ServeConfig, _serve, "answer TensorFlow Serving's HTTP requests with a SavedModel"),
+        "predict": _Command(PredictConfig, _predict, "classify a file with a SavedModel"),
+    }
+)
+
+
+def _leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, Any, str, str]]:
+    """Yield dotted key, type, default and meaning of everything in a config that has no parts of its own."""
+    hints, docs = typing.get_type_hints(kind), field_docs(kind)
+    for f in dataclasses.fields(kind):
+        key = prefix + f.name
+        if hints[f.name] is ModelConfig:
+            yield from _model_leaves(key + ".")
+        elif dataclasses.is_dataclass(hints[f.name]):
+            yield from _leaves(typing.cast(type, hints[f.name]), key + ".")
+        else:
+            default = "" if f.default is dataclasses.MISSING else f" (default: {yaml_of(f.default)})"
+            yield key, hints[f.name], default, docs.get(f.name, "")
+
+
+def yaml_of(value: Any) -> str:
+    """Return a scalar or a tuple of them as one line of YAML."""
+    text = yaml.safe_dump(list(value) if isinstance(value, tuple) else value, default_flow_style=True, width=10**6)
+    return text.removesuffix("...\n").strip()
+
+
+def _model_leaves(prefix: str) -> Iterator[tuple[str, Any, str, str]]:
+    """Yield the keys of all families, each once, with the families that have it."""
+    families: dict[str, list[tuple[str, Any, str, str]]] = {}
+    for name, kind in MODEL_CONFIGS.items():
+        for key, hint, default, doc in _leaves(kind, prefix):
+            families.setdefault(key, []).append((name, hint, default, doc))
+    for key, found in families.items():
+        _, hint, default, doc = found[0]
+        if key == prefix + "name":
+            yield key, str, " (default: mlp)", f"The family: {', '.join(MODEL_CONFIGS)}."
+        elif len(found) == len(MODEL_CONFIGS):
+            yield key, hint, default, doc
+        else:
+            doc = " ".join(f"[{name}] {doc}{default}" for name, _, default, doc in found)
+            yield key, hint, "", doc
+
+
+def _is_text(hint: Any) -> bool:
+    return hint is str or hint == str | None
+
+
+def _value(text: str, hint: Any, key: str) -> Any:
+    """Return what stands on the command line as YAML has it; lists may be written without brackets."""
+    if _is_text(hint) or typing.get_origin(hint) is typing.Literal:
+        return None if text == "null" and _is_text(hint) and hint is not str else text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(key, "a value in YAML", repr(text)) from error
+    is_list = "tuple" in str(hint)
+    if is_list and not isinstance(value, list) and value is not None:
+        # Names of columns stay texts: "7" is a column and not a number.
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return parts if "str" in str(hint) else [yaml.safe_load(part) for part in parts]
+    return value
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are messages like all others."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise InputError(self.prog, "options with their values", message, f"See `{self.prog} --help`.")
+
+
+def _parser(name: str, command: _Command) -> argparse.ArgumentParser:
+    parser = _Parser(f"kerasbn {name}", description=command.summary, allow_abbrev=False)
+    parser.add_argument("--config", metavar="FILE", help="YAML file with these keys; options override it")
+    parser.add_argument("--print-config", action="store_true", help="print the whole config with what each key means")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and TensorFlow's own messages")
+    if name == "train":
+        parser.add_argument("--resume", metavar="RUN_DIR", help="go on with a run that was interrupted")
+    required = [f.name for f in dataclasses.fields(command.config) if f.default is dataclasses.MISSING]
+    for key, _, default, doc in _leaves(command.config):
+        text = (doc + default).replace("%", "%%")
+        if key in required and "." not in key and not default:
+            parser.add_argument(key, nargs="?", default=argparse.SUPPRESS, help=text)
+        else:
+            parser.add_argument(f"--{key}", metavar="VALUE", default=argparse.SUPPRESS, help=text)
+    return parser
+
+
+def _overrides(arguments: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Return the options that were given as nested mappings."""
+    nested: dict[str, Any] = {}
+    for key, hint, _, _ in _leaves(kind):
+        if key in arguments:
+            place = nested
+            *parents, last = key.split(".")
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = _value(arguments[key], hint, key)
+    return nested
+
+
+def _merge(base: Any, over: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{key: _merge(base.get(key), value) for key, value in over.items()}}
+
+
+def _config(name: str, command: _Command, argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
+    """Return the config of a command line: the file's keys, with the options over them."""
+    parser = _parser(name, command)
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [f"--{key}" for key, *_ in _leaves(command.config)] + ["--config", "--print-config", "--debug"]
+        word = unknown[0].split("=")[0]
+        remedy = nearest(word, options) or f"See `kerasbn {name} --help`."
+        raise InputError(f"kerasbn {name}", "an option that it has", repr(word), remedy)
+    given = sorted({key for key, *_ in _leaves(command.config)} & vars(arguments).keys())
+    if name == "train" and arguments.resume is not None and (given or arguments.config is not None):
+        received = f"--{given[0]}" if given else "--config"
+        raise InputError("--resume", "no other keys: a run goes on as it began", received, "Leave it out.")
+    values = {} if arguments.config is None else read_yaml(arguments.config)
+    values = _merge(values, _overrides(vars(arguments), command.config))
+    for f in dataclasses.fields(command.config):
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values:
+            doc = field_docs(command.config)[f.name]
+            raise InputError(f"kerasbn {name}", f"{f.name.upper()}", "none", doc)
+    return from_dict(command.config, values), arguments
+
+
+def _usage() -> str:
+    lines = [f"  {name:<9} {command.summary}" for name, command in _COMMANDS.items()]
+    return "\n".join(
+        [
+            f"usage: kerasbn {{{','.join(_COMMANDS)}}} [--config FILE] [--KEY VALUE ...]",
+            "",
+            "Build, tune and ship batch-normalised classifiers.",
+            "",
+            *lines,
+            "",
+            "kerasbn COMMAND --help           the keys of a command",
+            "kerasbn COMMAND --print-config   all defaults with their units, as YAML",
+            "kerasbn --version                the version",
+        ]
+    )
+
+
+def _run(argv: Sequence[str]) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return
+    if argv[0] == "--version":
+        print(f"kerasbn {kerasbn.__version__}")
+        return
+    if argv[0] not in _COMMANDS:
+        listed = ", ".join(_COMMANDS)
+        raise InputError("kerasbn", f"a command out of {listed}", repr(argv[0]), nearest(argv[0], _COMMANDS))
+    command = _COMMANDS[argv[0]]
+    config, arguments = _config(argv[0], command, argv[1:])
+    if arguments.print_config:
+        print(commented(config))
+        return
+    if not arguments.debug:
+        from kerasbn.quiet import start_tensorflow
+
+        start_tensorflow()
+    if argv[0] == "train":
+        command.run(config, arguments.resume)
+    else:
+        command.run(config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line, and return its exit code.
+
+    Args:
+        argv: The words after `kerasbn`; None: those the program was called with.
+
+    Returns:
+        0; 2 if what the user gave cannot be used (one message on standard error); 130 after Ctrl-C.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        _run(argv)
+    except InputError as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        else:
+            print(f"kerasbn: {error}", file=sys.stderr)
+        return _WRONG_INPUT
+    except KeyboardInterrupt as interrupt:
+        print(f"kerasbn: {interrupt or 'stopped'}", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What the command line shows: how far a search is, and what is left when work is done."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from kerasbn.callbacks.progress import summary
+from kerasbn.config import TuneConfig
+from kerasbn.progress import reporting
+from kerasbn.training import Run
+from kerasbn.tuning import TrialRecord, TuneResult, tune
+
+_SHOWN_TRIALS = 5
+
+
+def show_run(run: Run) -> None:
+    """Print the figures of a training run, where it lies, and what to do next."""
+    metrics = run.metrics
+    table = Table("", "examples", "accuracy", "log loss")
+    for part in ("validation", "test"):
+        figures = metrics[part]
+        accuracy, log_loss = f"{figures['accuracy']:.4f}", f"{figures['log_loss']:.4f}"
+        table.add_row(part, str(figures["examples"]), accuracy, log_loss)
+    Console(highlight=False).print(table)
+    print(f"best epoch  {metrics['best_epoch']} of {metrics['epochs']}, {metrics['seconds']:.1f} s")
+    print(f"run         {run.directory}")
+    if metrics["status"] == "interrupted":
+        print("stopped     by Ctrl-C; the model of the best epoch so far is kept")
+        print(f"go on       kerasbn train --resume {run.directory}")
+    print(f"next        kerasbn export {run.directory}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _values(record: TrialRecord) -> str:
+    return "  ".join(f"{name} {_short(value)}" for name, value in record.hyperparameters.values.items())
+
+
+def search_with_progress(config: TuneConfig) -> TuneResult:
+    """Search as `kerasbn.tuning.tune` does, with progress; Ctrl-C says what was kept and how to go on."""
+    better = operator.lt if config.training.monitor == "val_loss" else operator.gt
+    best: tuple[float, int] | None = None
+    with reporting(f"searching {config.model_name}", config.search.max_trials, "trial") as report:
+
+        def on_trial(record: TrialRecord) -> None:
+            nonlocal best
+            score = record.traceback.strip().splitlines()[-1] if record.score is None else _short(record.score)
+            if record.score is not None and (best is None or better(record.score, best[0])):
+                best = record.score, record.number
+            so_far = f"best {_short(best[0])} (trial {best[1] + 1})  " if best else ""
+            report(record.number + 1, f"score {score}  {so_far}{record.seconds:.1f} s  {_values(record)}")
+
+        def on_epoch(number: int, epoch: int, logs: Mapping[str, float]) -> None:
+            done = number + (epoch + 1) / config.search.epochs
+            report(round(min(done, number + 1), 2), summary(logs), line=False)
+
+        try:
+            return tune(config, on_trial, on_epoch)
+        except KeyboardInterrupt:
+            place = f"{config.search.output}/{config.model_name}"
+            raise KeyboardInterrupt(
+                f"Stopped. All finished trials are kept in {place}, and the best of them in {place}/best.yaml. "
+                "To go on, give the same command again."
+            ) from None
+
+
+def show_study(result: TuneResult) -> None:
+    """Print the best trials of a search, a column each, where it lies, and what to do next."""
+    shown = result.trials[:_SHOWN_TRIALS]
+    table = Table("trial", *(str(record.number + 1) for record in shown))
+    table.add_row("score", *(_short(record.score) if record.completed else record.status for record in shown))
+    for name in dict.fromkeys(name for record in shown for name in record.hyperparameters.values):
+        table.add_row(name, *(_short(record.hyperparameters.values.get(name, "")) for record in shown))
+    Console(highlight=False).print(table)
+    if result.note:
+        print(f"ended       {result.note}")
+    failed = sum(not t.completed for t in result.trials)
+    print(f"trials      {len(result.trials)}" + (f", {failed} failed: see trials.csv" if failed else ""))
+    print(f"study       {result.directory}")
+    print(f"next        kerasbn train --config {result.directory / 'best.yaml'}")

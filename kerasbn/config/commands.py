@@ -1,0 +1,76 @@
+"""Configs of the commands that take what is already trained: export, serve, predict."""
+
+from dataclasses import dataclass
+
+from kerasbn import checks
+from kerasbn.config.format import FORMAT_VERSION, check_name, check_version
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What is exported, and where to.
+
+    Args:
+        run: Run directory of `kerasbn train`, runs/<name>/<time>.
+        output: Directory of the model's versions; null: saved_models/<name>.
+        model_version: Number of the version directory, at least 1; null: one more than the newest there.
+        version: Format of this file; 1 is the newest that this kerasbn reads.
+    """
+
+    run: str
+    output: str | None = None
+    model_version: int | None = None
+    version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        check_version(self.version)
+        if self.model_version is not None:
+            checks.in_range("model_version", self.model_version, 1, integer=True)
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Which model is served, and where.
+
+    Args:
+        model: Directory of the model's versions, such as saved_models/digits; the newest is served.
+        name: Name of the model in the URL; null: the directory's own.
+        host: Address to listen on; the default is this machine only.
+        port: TCP port for HTTP, 0 to 65535; 0 takes a free one.
+        version: Format of this file; 1 is the newest that this kerasbn reads.
+    """
+
+    model: str
+    name: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8501
+    version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        check_version(self.version)
+        check_name("name", self.name)
+        checks.in_range("port", self.port, 0, 65535, integer=True)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Which file is classified, by which model.
+
+    Args:
+        model: Directory of the model's versions, such as saved_models/digits, or one version in it.
+        input: What the model was trained on, without the answers: a .csv file, an .npy or .npz file (x), an
+            image, or a folder of images.
+        output: The .csv file to write: one row an example with the class and all probabilities.
+        batch_size: Examples in a call of the model, at least 1.
+        version: Format of this file; 1 is the newest that this kerasbn reads.
+    """
+
+    model: str
+    input: str
+    output: str = "predictions.csv"
+    batch_size: int = 256
+    version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        check_version(self.version)
+        checks.in_range("batch_size", self.batch_size, 1, integer=True)

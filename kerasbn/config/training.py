@@ -1,0 +1,116 @@
+"""Configs of a training run: how a model is trained, and everything that decides the run."""
+
+import math
+import os
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from kerasbn import checks
+from kerasbn.checks import InputError
+from kerasbn.config.data import DataConfig
+from kerasbn.config.format import FORMAT_VERSION, as_name, check_name, check_version
+from kerasbn.config.models import MLPConfig, ModelConfig
+
+Decay = Literal["constant", "inverse_time", "exponential", "inverse_sqrt"]
+Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
+Monitor = Literal["val_accuracy", "val_loss"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Args:
+        epochs: Passes over the training examples, at least 1.
+        batch_size: Examples in a step, at least 2; each epoch is shuffled anew and leaves out its last,
+            incomplete batch.
+        optimizer: Gradient descent (sgd), or one of its adaptive kin.
+        learning_rate: Initial learning rate a0, above 0.
+        momentum: Weight of the old average of gradients, in [0, 1); beta_1 of adam and adamw.
+        weight_decay: Share of each kernel taken off at each step, times the learning rate, at least 0; gamma,
+            beta and biases are left alone.
+        decay: Formula of the learning rate by epoch t = 0, 1, ...: constant a0; inverse_time
+            a0 / (1 + decay_rate t); exponential decay_rate^t a0; inverse_sqrt decay_rate / sqrt(t) a0, with t
+            at least 1.
+        decay_rate: The rate d of the formula, a number a epoch; null: 1 for inverse_time and inverse_sqrt,
+            0.95 for exponential.
+        label_smoothing: Share of the target taken from the true class and spread over all, in [0, 1).
+        class_weight: Whether each class counts the same in the loss however many examples it has.
+        monitor: What the best epoch is chosen by; its weights are the ones that are kept.
+        patience: Epochs without a better value after which training stops, at least 1; null: never.
+        seed: Seed of initial weights, shuffling and dropout, a whole number of at least 0.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    decay: Decay = "constant"
+    decay_rate: float | None = None
+    label_smoothing: float = 0.0
+    class_weight: bool = False
+    monitor: Monitor = "val_accuracy"
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks.in_range("training.epochs", self.epochs, 1, integer=True)
+        checks.in_range(
+            "training.batch_size", self.batch_size, 2, integer=True, remedy="A batch of one has no variance."
+        )
+        checks.one_of("training.optimizer", self.optimizer, typing.get_args(Optimizer))
+        checks.in_range("training.learning_rate", self.learning_rate, 0, open_low=True)
+        checks.in_range("training.momentum", self.momentum, 0, 1, open_high=True)
+        checks.in_range("training.weight_decay", self.weight_decay, 0)
+        checks.one_of("training.decay", self.decay, typing.get_args(Decay))
+        if self.decay_rate is not None:
+            # As the formulas in kerasbn.schedules, so that it is told before the data is read.
+            high = 1 if self.decay == "exponential" else math.inf
+            checks.in_range("training.decay_rate", self.decay_rate, 0, high, open_low=self.decay != "inverse_time")
+            if self.decay == "constant":
+                raise InputError(
+                    "training.decay_rate",
+                    "null, since training.decay is constant",
+                    self.decay_rate,
+                    "Choose a formula with training.decay, or leave the rate out.",
+                )
+        checks.in_range("training.label_smoothing", self.label_smoothing, 0, 1, open_high=True)
+        checks.one_of("training.monitor", self.monitor, typing.get_args(Monitor))
+        if self.patience is not None:
+            checks.in_range("training.patience", self.patience, 1, integer=True)
+        checks.in_range("training.seed", self.seed, 0, 2**31 - 1, integer=True)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a training run.
+
+    Args:
+        version: Format of this file; 1 is the newest that this kerasbn reads.
+        name: Name of the run's directory and of the model; null: taken from the source.
+        output: Directory in which runs are kept.
+        data: Where the examples come from and how they are split.
+        model: The family of models and its shape.
+        training: How the model is trained.
+    """
+
+    version: int = FORMAT_VERSION
+    name: str | None = None
+    output: str = "runs"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=MLPConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        check_version(self.version)
+        check_name("name", self.name)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the run: as given, or the source's own without directory and suffix."""
+        source = Path(os.path.abspath(self.data.source))  # "." and ".." have no name of their own
+        return self.name or as_name(source.name if source.is_dir() else source.stem)

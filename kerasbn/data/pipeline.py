@@ -1,0 +1,51 @@
+"""The input pipeline: batches of one fixed shape whose order is a function of the seed and the epoch alone."""
+
+import tensorflow as tf
+
+from kerasbn.data.dataset import Features
+
+_BLOCK_BYTES = 32 * 2**20  # gathered at a time
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    options.deterministic = True
+    return options
+
+
+def training_batches(data: Features, batch_size: int, steps: int, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
+    """Return endless batches, `steps` of them an epoch, each epoch shuffled anew.
+
+    The order in epoch e depends on the seed and e only, so that a run resumed there sees what it would have seen.
+
+    Args:
+        data: Features and labels, kept in memory.
+        batch_size: Examples in a batch, at least 1.
+        steps: Batches in an epoch; `steps * batch_size` is at most the number of examples.
+        seed: Of the shuffling.
+        first_epoch: Epoch to begin with, from 0.
+
+    Returns:
+        Batches (x, y) of a fixed shape.
+    """
+    parts = (tf.constant(data.inputs), tf.constant(data.labels))
+    # One gather for a block of batches: dispatching it for each small batch would cost more than the training step.
+    bytes_per_batch = max(1, batch_size * data.inputs[:1].nbytes)
+    block = max(1, min(steps, _BLOCK_BYTES // bytes_per_batch))
+
+    def batches_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(data)), [tf.constant(seed, tf.int64), epoch])
+        index = tf.reshape(order[: steps * batch_size], (steps, batch_size))
+        return tf.data.Dataset.from_tensor_slices(index).batch(block).flat_map(gathered)
+
+    def gathered(index: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(tuple(tf.gather(part, index) for part in parts))
+
+    epochs = tf.data.Dataset.counter(start=first_epoch)
+    return epochs.flat_map(batches_of).with_options(_options()).prefetch(2)
+
+
+def evaluation_batches(data: Features, batch_size: int = 1024) -> tf.data.Dataset:
+    """Return all examples once, in order, in batches of `batch_size` and a smaller last one."""
+    parts = (data.inputs, data.labels)
+    return tf.data.Dataset.from_tensor_slices(parts).batch(batch_size).with_options(_options()).prefetch(2)

@@ -1,0 +1,145 @@
+"""Files and directories that appear whole or not at all: temporary name, fsync, rename."""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kerasbn.checks import InputError
+
+# What numpy.load raises where a file is damaged, empty, or holds Python objects; RuntimeError is an encrypted or
+# an unknown kind of zip file.
+NOT_NUMPY = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    if os.name == "posix":  # Windows cannot open a directory to sync it, and renames are durable there
+        _sync(path)
+
+
+def _temporary(path: Path) -> Path:
+    # The suffix stays last: Keras and matplotlib choose the format by it.
+    return path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path to write to; at the end it becomes `path`, unless there was an error.
+
+    Args:
+        path: Where the file is to appear. An existing file is replaced in one step.
+
+    Yields:
+        A temporary path in the same directory, with the same suffix.
+
+    Example:
+        >>> with whole_file("metrics.json") as temporary:
+        ...     temporary.write_text("{}")
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary directory to fill; at the end it becomes `path`, unless there was an error.
+
+    Args:
+        path: Where the directory is to appear; it must not exist, or be empty.
+
+    Yields:
+        A temporary directory beside `path`. Its name starts with a dot and is no number, so that a server
+        that watches the parent for versions does not take it for one.
+
+    Raises:
+        FileExistsError: If something else made `path` in the meantime.
+    """
+    path = Path(path)
+    temporary = _temporary(path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for entry in temporary.rglob("*"):
+            if entry.is_dir():
+                _sync_directory(entry)
+            else:
+                _sync(entry)
+        _sync_directory(temporary)
+        try:
+            os.rename(temporary, path)
+        except OSError as error:
+            if path.exists():
+                raise FileExistsError(f"{path} appeared while it was being written") from error
+            raise
+        _sync_directory(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write a value as indented JSON that appears whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str], subject: str) -> Any:
+    """Return the value in a JSON file; `InputError` naming `subject` if there is none that can be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(subject, f"a file {path}", "no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(subject, f"a readable JSON file {path}", error) from error
+
+
+def writable_directory(path: str | os.PathLike[str], subject: str) -> Path:
+    """Make the directory if need be, and raise an `InputError` if nothing can be written there.
+
+    Args:
+        path: The directory.
+        subject: The argument it came from, for the message.
+
+    Returns:
+        The directory.
+
+    Raises:
+        InputError: If it cannot be made or written to.
+    """
+    path = Path(path)
+    remedy = "Choose another directory, or mend its permissions."
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = _temporary(path / "probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            subject, "a directory that can be written to", f"{str(path)!r} ({error.strerror})", remedy
+        ) from error
+    return path

@@ -1,0 +1,178 @@
+"""The artefact as a server sees it: a version directory, its description and its signatures."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasbn import checks, files
+from kerasbn.checks import InputError
+
+# From a signature's name and its inputs by name to its outputs by name.
+Engine = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+_DESCRIPTION = "assets.extra/description.json"
+_FORMAT = 1  # of descriptions; the newest that is understood here
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a signature says of an input or output.
+
+    Args:
+        dtype: TensorFlow's name of the type: "float", "int32", "string", ...
+        shape: Its sizes, None where any will do; None if even their number is open.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One way to call a model.
+
+    Args:
+        inputs: What goes in, by name.
+        outputs: What comes out, by name.
+    """
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A loaded version of a model.
+
+    Args:
+        name: Name of the model.
+        version: Number of the version.
+        path: The version directory.
+        description: What the export wrote about it; {} for SavedModels of other origin.
+        signatures: The ways to call it, by name.
+        metadata: The same as TensorFlow Serving's metadata reply writes them.
+        call: Runs a signature.
+    """
+
+    name: str
+    version: int
+    path: Path
+    description: Mapping[str, Any]
+    signatures: Mapping[str, Signature]
+    metadata: Mapping[str, Any]
+    call: Engine
+
+
+def _is_saved_model(path: Path) -> bool:
+    return (path / "saved_model.pb").is_file()
+
+
+def _number(path: Path) -> int | None:
+    name = path.resolve().name  # "." has a name, too
+    return int(name) if name.isascii() and name.isdecimal() else None
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """Return what the export wrote about a version; {} if it was another program's."""
+    file = path / _DESCRIPTION
+    if not file.is_file():
+        return {}
+    description = files.read_json(file, "model")
+    number = description.get("format") if isinstance(description, dict) else None
+    if not isinstance(number, int) or number > _FORMAT:
+        raise InputError(
+            "model",
+            f"a description of format {_FORMAT} or older in {str(file)!r}",
+            number,
+            "It was written by a newer kerasbn: `pip install --upgrade kerasbn`." if number else "",
+        )
+    return description
+
+
+def find_version(directory: str | os.PathLike[str], version: int | None = None) -> Path:
+    """Return the version directory to load.
+
+    Args:
+        directory: Directory of a model's versions, such as saved_models/digits, or one version in it.
+        version: Number of the version; None: the newest.
+
+    Returns:
+        The version directory.
+
+    Raises:
+        InputError: If there is no such directory or version, or it holds no SavedModel.
+
+    Example:
+        >>> find_version("saved_models/digits")
+        PosixPath('saved_models/digits/2')
+    """
+    path = Path(directory)
+    remedy = "Write one with `kerasbn export`."
+    if not path.is_dir():
+        near = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+        raise InputError(
+            "model",
+            "a directory of a model's versions",
+            f"{str(path)!r}, which {'is a file' if path.exists() else 'does not exist'}",
+            checks.nearest(path.name, near) or remedy,
+        )
+    if _is_saved_model(path):
+        if version is not None and _number(path) != version:
+            raise InputError("version", f"{path.name}, which {str(path)!r} is", version)
+        return path
+    versions = {number: entry for entry in path.iterdir() if entry.is_dir() and (number := _number(entry)) is not None}
+    if not versions:
+        found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
+        raise InputError("model", f"numbered version directories in {str(path)!r}", f"{found} in it", remedy)
+    if version is not None and version not in versions:
+        raise InputError("version", f"one of {', '.join(map(str, sorted(versions)))} in {str(path)!r}", version)
+    chosen = versions[max(versions) if version is None else version]
+    if not _is_saved_model(chosen):
+        raise InputError("model", f"a SavedModel in {str(chosen)!r}", "no file saved_model.pb in it", remedy)
+    return chosen
+
+
+def _name(path: Path) -> str:
+    path = path.resolve()
+    return path.parent.name if _number(path) is not None else path.name
+
+
+def load_artefact(directory: str | os.PathLike[str], version: int | None = None, name: str | None = None) -> Artefact:
+    """Load a version of a model.
+
+    Args:
+        directory: Directory of a model's versions, or one version in it.
+        version: Number of the version; None: the newest.
+        name: Name of the model; None: the directory's own.
+
+    Returns:
+        The artefact, ready to be called.
+
+    Raises:
+        InputError: If there is no such directory or version, or what it holds cannot be loaded.
+
+    Example:
+        >>> artefact = load_artefact("saved_models/digits")
+        >>> artefact.call("serving_default", {"inputs": np.zeros((1, 64), np.float32)})["probabilities"].shape
+        (1, 10)
+    """
+    # Here, so that a wrong path is told before TensorFlow is loaded, which takes seconds.
+    from kerasbn.serving import tensorflow_engine
+
+    path = find_version(directory, version)
+    description = _read_description(path)
+    number = _number(path)
+    signatures, metadata = tensorflow_engine.read_signatures(path)
+    return Artefact(
+        name=name or _name(path),
+        version=1 if number is None else number,
+        path=path,
+        description=description,
+        signatures=signatures,
+        metadata=metadata,
+        call=tensorflow_engine.load_engine(path, signatures, metadata),
+    )

@@ -1,0 +1,187 @@
+"""Predictions for a file: rows of a table, arrays or images in, classes and probabilities out."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasbn import files
+from kerasbn.checks import InputError
+from kerasbn.config import PredictConfig
+from kerasbn.serving.artefact import Artefact, TensorInfo, load_artefact
+
+_SIGNATURE = "serving_default"
+_ARRAYS = (".npy", ".npz")
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """What is to be classified.
+
+    Args:
+        count: Number of examples.
+        column: What their names are: "row" or "file".
+        names: Their names.
+        batch: From a first and a last position to the inputs between them, by input.
+    """
+
+    count: int
+    column: str
+    names: Sequence[Any]
+    batch: Callable[[int, int], dict[str, np.ndarray]]
+
+
+def _check_shape(subject: str, info: TensorInfo, shape: tuple[int, ...]) -> None:
+    """Raise an `InputError` if arrays of `shape`, examples first, do not fit an input."""
+    expected = info.shape
+    if expected is None or (
+        len(expected) == len(shape)
+        and all(size in (None, given) for size, given in zip(expected[1:], shape[1:], strict=True))
+    ):
+        return
+    text = ", ".join(["examples", *("any" if size is None else str(size) for size in expected[1:])])
+    single = len(shape) == len(expected) - 1
+    raise InputError(
+        subject,
+        f"an array of shape ({text})",
+        f"shape {shape}",
+        "For a single example, add an axis: array[None]." if single else "",
+    )
+
+
+def _table(path: Path, columns: Sequence[dict[str, Any]]) -> _Examples:
+    import pandas as pd
+
+    from kerasbn.data import tables
+
+    arrays = tables.read_columns(path, columns)
+    header = pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig").columns
+    ignored = [name for name in map(str, header) if name.strip().replace("/", "_") not in arrays]
+    if ignored:
+        print(f"{path}: ignored columns the model does not know: {', '.join(ignored)}", file=sys.stderr)
+    count = len(next(iter(arrays.values())))
+    return _Examples(
+        count,
+        "row",
+        range(count),
+        lambda first, last: {name: array[first:last] for name, array in arrays.items()},
+    )
+
+
+def _arrays(path: Path, name: str, info: TensorInfo) -> _Examples:
+    from kerasbn.data import arrays
+
+    values = arrays.read_inputs(path)
+    _check_shape("input", info, values.shape)
+    return _Examples(len(values), "row", range(len(values)), lambda first, last: {name: values[first:last]})
+
+
+def _images(path: Path, name: str, info: TensorInfo, schema: dict[str, Any]) -> _Examples:
+    from kerasbn.data import images
+
+    paths = images.image_paths(path) if path.is_dir() else [path]
+    if not paths:
+        raise InputError("input", f"images in {str(path)!r}", "none")
+    shape = tuple(schema["shape"])
+    size = (shape[0], shape[1])
+    color = schema.get("color") or ("rgb" if len(shape) == 3 and shape[2] == 3 else "grayscale")
+
+    def batch(first: int, last: int) -> dict[str, np.ndarray]:
+        pixels = images.read_images(paths[first:last], size, color)
+        if len(shape) == 2:  # gray images without an axis for channels
+            pixels = pixels[..., 0]
+        _check_shape("input", info, pixels.shape)
+        return {name: pixels}
+
+    return _Examples(len(paths), "file", [entry.name for entry in paths], batch)
+
+
+def _examples(path: Path, artefact: Artefact) -> _Examples:
+    """Return what is in a file or folder, as the model's schema says it is to be read."""
+    inputs = artefact.signatures[_SIGNATURE].inputs
+    schema = artefact.description.get("schema") or {}
+    if not path.exists():
+        raise InputError("input", "a file or a folder of images", f"{str(path)!r}, which does not exist")
+    suffix = path.suffix.lower()
+    received = f"{str(path)!r}"
+    if schema.get("kind") == "table":
+        if suffix != ".csv" or path.is_dir():
+            raise InputError("input", "a .csv file, since the model takes a table", received)
+        return _table(path, schema["columns"])
+    if len(inputs) != 1:
+        raise InputError(
+            "model", "a schema of its inputs in its description", "none", "Export it with `kerasbn export`."
+        )
+    ((name, info),) = inputs.items()
+    if suffix in _ARRAYS and path.is_file():
+        return _arrays(path, name, info)
+    if schema.get("kind") == "image" and suffix != ".csv":
+        return _images(path, name, info, schema)
+    expected = "an .npy or .npz file"
+    if schema.get("kind") == "image":
+        expected += ", an image or a folder of images"
+    raise InputError("input", f"{expected}, since the model takes arrays", received)
+
+
+def _labels(artefact: Artefact, classes: int) -> list[str]:
+    labels = list(artefact.description.get("labels") or map(str, range(classes)))
+    if len(labels) != classes:
+        raise InputError("model", f"{classes} labels in its description", len(labels))
+    return labels
+
+
+def _probabilities(artefact: Artefact, examples: _Examples, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the first position and the probabilities (examples, classes) of each batch."""
+    outputs = artefact.signatures[_SIGNATURE].outputs
+    output = "probabilities" if "probabilities" in outputs else next(iter(outputs))
+    for first in range(0, examples.count, batch_size):
+        batch = examples.batch(first, min(first + batch_size, examples.count))
+        yield first, artefact.call(_SIGNATURE, batch)[output]
+
+
+def predict_file(config: PredictConfig, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Classify the examples in a file and write a CSV file with a row for each.
+
+    Its columns are `row` (counted from 0) or `file`, `class`, and `probability_<class>` for every class.
+    Only one batch of images and of probabilities is in memory at a time.
+
+    Args:
+        config: The model, the input and the output.
+        progress: Called with the number of examples done and of all, after each batch.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: If the model cannot be loaded, or the input is not what the model was trained on.
+
+    Example:
+        >>> predict_file(PredictConfig(model="saved_models/iris", input="flowers.csv"))
+        PosixPath('predictions.csv')
+    """
+    output = Path(config.output)
+    artefact = load_artefact(config.model)
+    if _SIGNATURE not in artefact.signatures:
+        raise InputError("model", f"a signature {_SIGNATURE!r}", ", ".join(artefact.signatures))
+    examples = _examples(Path(config.input), artefact)
+    if output.exists() and output.samefile(config.input):
+        raise InputError("output", "another file than the input", f"{config.output!r} for both")
+    files.writable_directory(output.parent, "output")
+    if output.is_dir():
+        raise InputError("output", "the .csv file to write", f"{config.output!r}, which is a directory")
+    with files.whole_file(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        for first, probabilities in _probabilities(artefact, examples, config.batch_size):
+            labels = _labels(artefact, probabilities.shape[1])
+            if first == 0:
+                writer.writerow([examples.column, "class", *(f"probability_{label}" for label in labels)])
+            for offset, row in enumerate(probabilities):
+                name, label = examples.names[first + offset], labels[int(row.argmax())]
+                writer.writerow([name, label, *row])
+            if progress is not None:
+                progress(first + len(probabilities), examples.count)
+    return output

@@ -1,0 +1,65 @@
+"""A request to paste into a terminal, made from what the artefact says of itself."""
+
+import json
+import shlex
+from typing import Any
+
+import numpy as np
+
+from kerasbn.serving.artefact import Artefact, TensorInfo
+
+_LONGEST = 2000  # characters of JSON that are still pleasant to paste
+
+
+def _zeros(info: TensorInfo) -> Any:
+    shape = [size or 1 for size in (info.shape or (1,))[1:]]
+    if info.dtype == "string":
+        return np.full(shape, "").tolist()
+    return np.zeros(shape, "float32" if info.dtype in ("float", "double") else "int32").tolist()
+
+
+def sample_instance(artefact: Artefact) -> Any:
+    """Return one item of `instances`: the example in the description, or zeros and "" of the right shape."""
+    example = artefact.description.get("example")
+    if example is not None:
+        return example
+    inputs = artefact.signatures["serving_default"].inputs
+    if list(inputs) == ["inputs"]:
+        return _zeros(inputs["inputs"])
+    return {name: _zeros(info) for name, info in inputs.items()}
+
+
+def _from_file(artefact: Artefact) -> str:
+    """Return a line of shell that writes request.json from a file of the user's."""
+    schema = artefact.description.get("schema") or {}
+    shape = list(artefact.signatures["serving_default"].inputs["inputs"].shape or ())[1:]
+    if schema.get("kind") == "image" and len(shape) >= 2 and None not in shape:
+        mode = "L" if len(shape) == 2 or shape[2] == 1 else "RGB"
+        code = (
+            "import json, numpy, PIL.Image; "
+            f'image = PIL.Image.open("image.png").convert("{mode}").resize(({shape[1]}, {shape[0]})); '
+            f"instances = numpy.asarray(image).reshape(1, {', '.join(map(str, shape))}).tolist(); "
+        )
+    else:
+        code = 'import json, numpy; instances = numpy.load("inputs.npy")[:1].tolist(); '
+    code += 'json.dump({"instances": instances}, open("request.json", "w"))'
+    return f"python -c {shlex.quote(code)}"
+
+
+def sample_request(artefact: Artefact, url: str) -> str:
+    """Return a curl command that asks the served model for a prediction.
+
+    Args:
+        artefact: The model.
+        url: Where it is served, http://host:port.
+
+    Returns:
+        A command that runs as it is; for long examples two, of which the first makes the request from a file.
+    """
+    target = f"{url}/v1/models/{artefact.name}:predict"
+    if "serving_default" not in artefact.signatures:
+        return f"curl {target.removesuffix(':predict')}/metadata"
+    body = json.dumps({"instances": [sample_instance(artefact)]}, ensure_ascii=False)
+    if len(body) > _LONGEST and list(artefact.signatures["serving_default"].inputs) == ["inputs"]:
+        return f"{_from_file(artefact)}\ncurl -d @request.json {target}"
+    return f"curl -d {shlex.quote(body)} {target}"

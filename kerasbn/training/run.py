@@ -1,0 +1,264 @@
+"""A training run: from a config to a run directory, which holds everything there is to know about it."""
+
+import contextlib
+import datetime
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from kerasbn import files, models
+from kerasbn.callbacks import KeepBest, ShowProgress
+from kerasbn.checks import InputError
+from kerasbn.config import TrainConfig, TrainingConfig, read_config, write_config
+from kerasbn.data import Inputs, Prepared, Splits, load_splits, prepare
+from kerasbn.data.dataset import take
+from kerasbn.data.preprocessing import free_name
+from kerasbn.progress import reporting
+from kerasbn.training import checkpoint, curves
+from kerasbn.training.compile import compile_model
+from kerasbn.training.environment import environment
+from kerasbn.training.evaluation import evaluate, probabilities
+from kerasbn.training.fit import History, balanced_class_weight, fit, plan_steps
+from kerasbn.training.interrupt import interruptible
+
+_EXAMPLES = 16  # kept with the run, so that an exported model can be checked without the data
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training run left.
+
+    Args:
+        directory: The run directory.
+        metrics: The content of its metrics.json.
+    """
+
+    directory: Path
+    metrics: dict[str, Any]
+
+
+def _new_directory(config: TrainConfig) -> Path:
+    parent = files.writable_directory(config.output, "output") / config.model_name
+    files.writable_directory(parent, "output")
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        directory = parent / (stamp + suffix)
+        with contextlib.suppress(FileExistsError):  # another run began in the same second
+            directory.mkdir()
+            return directory
+    raise FileExistsError(f"a thousand runs in one second: {directory}")
+
+
+def _build(config: TrainConfig, splits: Splits, prepared: Prepared) -> keras.Model:
+    """Return the compiled model from features to logits."""
+    features = prepared.train
+    model = models.from_config(config.model, features.inputs.shape[1:], len(splits.class_names))
+    class_weight = balanced_class_weight(features.labels) if config.training.class_weight else None
+    _, in_one = plan_steps(model, len(features), config.training.batch_size)
+    return compile_model(model, config.training, class_weight, in_one)
+
+
+def whole_model(preprocessor: keras.Model, classifier: keras.Model) -> keras.Model:
+    """Return the two as one model, from raw inputs to logits.
+
+    Args:
+        preprocessor: Raw inputs to features.
+        classifier: Features to logits.
+
+    Returns:
+        A model that shares their layers and weights.
+    """
+    name = free_name(classifier.name, [tensor.name for tensor in preprocessor.inputs])
+    if name != classifier.name:  # a column is called so
+        classifier = keras.Model(classifier.input, classifier.output, name=name)
+    return keras.Model(preprocessor.input, classifier(preprocessor.output), name=name)
+
+
+def _write_examples(path: Path, inputs: Inputs, predicted: np.ndarray) -> None:
+    """Write raw inputs with the probabilities they get."""
+    if isinstance(inputs, dict):
+        arrays: dict[str, np.ndarray] = {f"column:{name}": column for name, column in inputs.items()}
+    else:
+        arrays = {"inputs": inputs}
+    plain: dict[str, Any] = {
+        name: a.astype(str) if a.dtype == object else a for name, a in arrays.items()
+    }  # no pickles
+    with files.whole_file(path) as temporary:
+        np.savez(temporary, **plain, probabilities=predicted.astype(np.float32))
+
+
+def _write_history(directory: Path, history: History) -> None:
+    files.write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
+
+
+@contextlib.contextmanager
+def _nothing_left_behind(directory: Path) -> Iterator[None]:
+    """Remove the directory of a run that cannot be: one that diverged in its first epochs has nothing to keep."""
+    try:
+        yield
+    except InputError:
+        shutil.rmtree(directory)
+        raise
+
+
+@contextlib.contextmanager
+def _saying_what_was_kept(directory: Path) -> Iterator[None]:
+    """Let `KeyboardInterrupt` say what was kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = "its last checkpoint is kept" if (directory / checkpoint.FILE).exists() else "nothing is kept yet"
+        raise KeyboardInterrupt(
+            f"Stopped in {directory}; {kept}. To go on: kerasbn train --resume {directory}"
+        ) from None
+
+
+def _is_complete(config: TrainingConfig, history: History, keep_best: KeepBest) -> bool:
+    if not history:
+        return False
+    since_best = history[-1]["epoch"] - 1 - (keep_best.epoch or 0)
+    out_of_patience = config.patience is not None and since_best >= config.patience
+    return history[-1]["epoch"] >= config.epochs or out_of_patience
+
+
+def _finish(
+    directory: Path,
+    config: TrainConfig,
+    splits: Splits,
+    prepared: Prepared,
+    model: keras.Model,
+    history: History,
+    keep_best: KeepBest,
+    begun: float,
+) -> Run:
+    """Write what a run ends with: the model, its figures, the picture; metrics.json, last, says it is whole."""
+    classes = len(splits.class_names)
+    metrics = {
+        "status": "complete" if _is_complete(config.training, history, keep_best) else "interrupted",
+        "epochs": int(history[-1]["epoch"]),
+        "best_epoch": (keep_best.epoch or 0) + 1,
+        "parameters": model.count_params(),
+        "seconds": round(time.monotonic() - begun, 3),
+        "validation": evaluate(model, prepared.validation, classes),
+        "test": evaluate(model, prepared.test, classes),
+    }
+    whole = whole_model(prepared.preprocessor, model)
+    with files.whole_file(directory / "model.keras") as temporary:
+        whole.save(temporary)
+    features = prepared.test.inputs[:_EXAMPLES]
+    _write_examples(
+        directory / "examples.npz", take(splits.test.inputs, slice(_EXAMPLES)), probabilities(model, features)
+    )
+    _write_history(directory, history)
+    title = f"{config.model_name}: {config.model.name}, test accuracy {metrics['test']['accuracy']:.4f}"
+    curves.draw(history, metrics["best_epoch"], title, directory / "learning_curves.png")
+    files.write_json(directory / "metrics.json", metrics)
+    if metrics["status"] == "complete":
+        (directory / checkpoint.FILE).unlink(missing_ok=True)
+    return Run(directory, metrics)
+
+
+def _train(config: TrainConfig, splits: Splits, directory: Path | None) -> Run:
+    begun = time.monotonic()
+    keras.utils.set_random_seed(config.training.seed)
+    prepared = prepare(splits)
+    model = _build(config, splits, prepared)
+    keep_best = KeepBest(config.training.monitor, config.training.patience)
+    history: History = []
+    new = directory is None
+    if directory is None:
+        directory = _new_directory(config)
+        write_config(config, directory / "config.yaml")
+        files.write_json(directory / "data.json", dict(splits.manifest))
+        files.write_json(directory / "environment.json", environment())
+    elif (directory / checkpoint.FILE).exists():
+        history = checkpoint.load(directory / checkpoint.FILE, model, keep_best)
+    first_epoch = int(history[-1]["epoch"]) if history else 0
+    training = config.training
+    steps, _ = plan_steps(model, len(prepared.train), training.batch_size)
+    with _nothing_left_behind(directory) if new else contextlib.nullcontext():
+        with (
+            _saying_what_was_kept(directory),
+            reporting(f"training {config.model_name}", training.epochs, "epoch") as report,
+            interruptible(report.say) as stop,
+        ):
+            callbacks = [
+                ShowProgress(report, steps),
+                checkpoint.WriteCheckpoints(directory / checkpoint.FILE, keep_best, history),
+            ]
+            if _is_complete(training, history, keep_best):  # it was killed between its last epoch and its end
+                keep_best.restore()
+            else:
+                fit(
+                    model,
+                    prepared.train,
+                    prepared.validation,
+                    training,
+                    callbacks,
+                    keep_best=keep_best,
+                    first_epoch=first_epoch,
+                    history=history,
+                    stop=stop,
+                )
+        return _finish(directory, config, splits, prepared, model, history, keep_best, begun)
+
+
+def train(config: TrainConfig) -> Run:
+    """Train the model that a config describes, and write a run directory.
+
+    The directory is `<output>/<name>/<time>/`, with `config.yaml`, `data.json` (the manifest of the split),
+    `environment.json`, `history.csv`, `model.keras` (raw inputs to logits), `metrics.json` (validation and test),
+    `examples.npz` and `learning_curves.png`. The same config on the same machine gives the same numbers. The seeds
+    of Python, NumPy and TensorFlow are set. Ctrl-C ends training after the epoch, with everything written.
+
+    Args:
+        config: See `kerasbn.config.TrainConfig`.
+
+    Returns:
+        The run directory and the metrics.
+
+    Raises:
+        InputError: If the data, the model or the output directory cannot be used; nothing is left behind.
+
+    Example:
+        >>> run = train(TrainConfig(data=DataConfig(source="iris")))
+        >>> run.metrics["test"]["accuracy"]
+        0.95
+    """
+    return _train(config, load_splits(config.data), None)
+
+
+def resume(directory: str | Path) -> Run:
+    """Go on with a run that was interrupted, from its last checkpoint; the result is as if it never was.
+
+    Args:
+        directory: The run directory.
+
+    Returns:
+        The run directory and the metrics.
+
+    Raises:
+        InputError: If it is no run directory, the run is complete, or the data has changed.
+    """
+    directory = Path(directory)
+    if not (directory / "config.yaml").is_file():
+        raise InputError("--resume", "a run directory", f"{str(directory)!r}, which has no config.yaml")
+    config = read_config(TrainConfig, directory / "config.yaml")
+    metrics = directory / "metrics.json"
+    if metrics.exists() and files.read_json(metrics, "--resume")["status"] == "complete":
+        remedy = "Train anew with `kerasbn train --config`."
+        raise InputError("--resume", "an interrupted run", f"{str(directory)!r}, which is complete", remedy)
+    splits = load_splits(config.data)
+    was = files.read_json(directory / "data.json", "--resume")["content_hash"]
+    if was != splits.manifest["content_hash"]:
+        received = f"other data in {config.data.source!r} (content hash {splits.manifest['content_hash'][:12]})"
+        remedy = "Give the old data back, or train anew with `kerasbn train --config`."
+        raise InputError("--resume", f"the data the run began with ({was[:12]})", received, remedy)
+    return _train(config, splits, directory)

@@ -1,0 +1,124 @@
+"""Draws: hyperparameters whose values are a pure function of the seed, the trial's number and their name."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine import hyperparameters as kinds
+
+
+def _hash(*parts: int | str) -> int:
+    """Return 64 bits that depend on every part; JSON keeps ("a", "b") and ("ab",) apart."""
+    text = json.dumps(parts).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+def uniform(seed: int, trial: int, name: str, attempt: int = 0) -> float:
+    """Return a number in [0, 1) for a hyperparameter of a trial.
+
+    u = hash(seed, trial, attempt, name) / 2^64, the first 53 bits of it
+
+    There is no counter to run on: what else is drawn, in what order and in which process changes nothing.
+
+    Args:
+        seed: Seed of the search, a whole number; 0 is a seed like any other.
+        trial: Number of the trial, from 0.
+        name: Full name of the hyperparameter.
+        attempt: How often this trial's draws have turned out to be a repetition so far.
+
+    Returns:
+        A float64 in [0, 1), always the same for the same arguments.
+
+    Example:
+        >>> uniform(0, 0, "learning_rate") == uniform(0, 0, "learning_rate")
+        True
+    """
+    return (_hash(seed, trial, attempt, name) >> 11) / 2**53
+
+
+def trial_seed(seed: int, trial: int, execution: int = 0) -> int:
+    """Return the seed of the initial weights, shuffling and dropout of a trial, in [0, 2^31)."""
+    return _hash(seed, trial, execution) >> 33
+
+
+def draw(hyperparameter: kinds.HyperParameter, u: float) -> Any:
+    """Return the value of a hyperparameter at the cumulative probability u, never outside its range.
+
+    Args:
+        hyperparameter: A `keras_tuner.engine.hyperparameters.HyperParameter`.
+        u: A number in [0, 1).
+
+    Returns:
+        A value as the hyperparameter's own `prob_to_value` gives it.
+    """
+    value = hyperparameter.prob_to_value(u)
+    if isinstance(hyperparameter, kinds.Int | kinds.Float):
+        # KerasTuner maps u on [min, max + 1) for an Int: just below u = 1 rounding gives max + 1.
+        value = min(max(value, hyperparameter.min_value), hyperparameter.max_value)
+    return value
+
+
+class Draws(keras_tuner.HyperParameters):
+    """Hyperparameters of one trial, each drawn when the build function first asks for it.
+
+    So a build function runs once a trial: there is no space to explore beforehand, and `if` and `for` around
+    hyperparameters are as good as conditional scopes.
+
+    Args:
+        seed: Seed of the search.
+        trial: Number of the trial, from 0.
+        attempt: How often this trial's draws have turned out to be a repetition so far.
+        given: Hyperparameters that are registered beforehand; where a build function asks for one of the same
+            name and conditions, the given one's range or fixed value holds, as in KerasTuner.
+
+    Example:
+        >>> hp = Draws(seed=0, trial=3)
+        >>> hp.Float("learning_rate", 1e-4, 1e-1, sampling="log") == hp.get("learning_rate")
+        True
+        >>> hp.copy()  # a plain keras_tuner.HyperParameters with the same values
+    """
+
+    def __init__(
+        self, seed: int, trial: int, attempt: int = 0, given: keras_tuner.HyperParameters | None = None
+    ) -> None:
+        super().__init__()
+        self.seed, self.trial, self.attempt = seed, trial, attempt
+        if given is not None:
+            self.merge(given, overwrite=False)
+
+    def _drawn(self, register: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        known, named = len(self.space), set(self.values)
+        value = register(*args, **kwargs)
+        for new in self.space[known:]:
+            if new.name not in named and self.is_active(new):
+                value = draw(new, uniform(self.seed, self.trial, new.name, self.attempt))
+                self.values[new.name] = value
+        return value
+
+    def Choice(self, *args: Any, **kwargs: Any) -> Any:
+        """Return one of several values; arguments as in `keras_tuner.HyperParameters.Choice`."""
+        return self._drawn(super().Choice, *args, **kwargs)
+
+    def Int(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a whole number; arguments as in `keras_tuner.HyperParameters.Int`."""
+        return self._drawn(super().Int, *args, **kwargs)
+
+    def Float(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a number; arguments as in `keras_tuner.HyperParameters.Float`."""
+        return self._drawn(super().Float, *args, **kwargs)
+
+    def Boolean(self, *args: Any, **kwargs: Any) -> Any:
+        """Return True or False; arguments as in `keras_tuner.HyperParameters.Boolean`."""
+        return self._drawn(super().Boolean, *args, **kwargs)
+
+    def Fixed(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the value given; arguments as in `keras_tuner.HyperParameters.Fixed`."""
+        return self._drawn(super().Fixed, *args, **kwargs)
+
+    def merge(self, hps: Any, overwrite: bool = True) -> None:
+        """Register the hyperparameters of another space; arguments as in `keras_tuner.HyperParameters`."""
+        # One at a time: whether a child is active depends on the value its parent has drawn.
+        for hyperparameter in hps.space if isinstance(hps, keras_tuner.HyperParameters) else hps:
+            self._drawn(super().merge, [hyperparameter], overwrite)

@@ -1,0 +1,138 @@
+"""What `kerasbn tune` does: a config in; a study, the best config and a table of all trials out."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kerasbn import config as configs
+from kerasbn import data, files
+from kerasbn.config import TrainConfig, TuneConfig
+from kerasbn.tuning.engine import OnEpoch
+from kerasbn.tuning.search import RandomSearch
+from kerasbn.tuning.space import FactoryHyperModel, check_space, sample_config
+from kerasbn.tuning.study import Study, TrialRecord
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search left.
+
+    Args:
+        directory: The study's directory, with journal.log, trials.csv and best.yaml.
+        best: The best trial.
+        best_config: Its config, with the epochs of a full training run: what best.yaml says.
+        trials: All trials, the best first.
+        note: Why the search ended before its last trial; else empty.
+    """
+
+    directory: Path
+    best: TrialRecord
+    best_config: TrainConfig
+    trials: tuple[TrialRecord, ...]
+    note: str
+
+
+def trials_table(study: Study) -> pd.DataFrame:
+    """Return all trials, the best first: number, status, score, seconds, and a column a hyperparameter."""
+    rows = [
+        {"number": t.number, "status": t.status, "score": t.score, "seconds": round(t.seconds, 3)}
+        | dict(t.hyperparameters.values)
+        for t in study.ranked
+    ]
+    table = pd.DataFrame(rows, columns=list(dict.fromkeys(name for row in rows for name in row)))
+    for name in table.columns:
+        values = [row[name] for row in rows if name in row]
+        if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+            # A layer that only some trials have would make pandas turn the others' units into fractions.
+            table[name] = pd.array([row.get(name, pd.NA) for row in rows], dtype="Int64")
+    return table
+
+
+def best_config(study: Study, config: TuneConfig) -> TrainConfig:
+    """Return the config of the best trial, with the epochs of a full training run instead of a trial's."""
+    drawn = sample_config(study.ranked[0].hyperparameters.copy(), config)
+    return dataclasses.replace(drawn, training=dataclasses.replace(drawn.training, epochs=config.training.epochs))
+
+
+def _fingerprint(config: TuneConfig, content_hash: str) -> dict[str, Any]:
+    """Return what decides the scores of trials: all of the config but its names, places and limits."""
+    values = configs.to_dict(config)
+    del values["data"]["source"]  # the content counts: the file may have moved
+    del values["training"]["epochs"]  # of best.yaml; trials have search.epochs
+    for limit in ("max_trials", "max_minutes", "output", "seed"):
+        del values["search"][limit]
+    parts = {name: values[name] for name in ("data", "model", "training", "search")}
+    return {**parts, "content": content_hash}
+
+
+def tune(
+    config: TuneConfig,
+    on_trial: Callable[[TrialRecord], None] | None = None,
+    on_epoch: OnEpoch | None = None,
+    overwrite: bool = False,
+) -> TuneResult:
+    """Search for the best hyperparameters of a config.
+
+    The study is in `<search.output>/<name>/`. After each trial best.yaml (what `kerasbn train --config` takes)
+    and trials.csv are up to date. The same config again goes on where the study ends; `search.max_trials` may
+    have grown.
+
+    Args:
+        config: See `kerasbn.config.TuneConfig`.
+        on_trial: Called with each finished trial; None: a line is printed.
+        on_epoch: Called after each epoch with the trial's number, the epoch (from 0) and its metrics.
+        overwrite: Whether an earlier study of the same name is deleted.
+
+    Returns:
+        The best trial and all others.
+
+    Raises:
+        InputError: If the config cannot be used, or the study there is one of other settings or data.
+        RuntimeError: If every trial failed; its message has the first one's traceback.
+        KeyboardInterrupt: As it came; finished trials are kept.
+
+    Example:
+        >>> result = tune(TuneConfig(search=SearchConfig(max_trials=20)))
+        >>> result.best_config.training.learning_rate
+        0.0021
+    """
+    check_space(config)
+    files.writable_directory(config.search.output, "search.output")
+    splits = data.load_splits(config.data)
+    prepared = data.prepare(splits)
+
+    def tell(record: TrialRecord) -> None:
+        write(search.study)
+        (on_trial or search.print_trial)(record)
+
+    def write(study: Study) -> None:
+        files.write_text(study.directory / "trials.csv", trials_table(study).to_csv(index=False))
+        if study.ranked and study.ranked[0].completed:
+            configs.write_config(best_config(study, config), study.directory / "best.yaml")
+
+    search = RandomSearch(
+        FactoryHyperModel(config, prepared.train, len(splits.class_names)),
+        objective=config.training.monitor,
+        max_trials=config.search.max_trials,
+        seed=config.search.seed,
+        directory=config.search.output,
+        project_name=config.model_name,
+        overwrite=overwrite,
+        max_minutes=config.search.max_minutes,
+        fingerprint=_fingerprint(config, splits.manifest["content_hash"]),
+        on_trial=tell,
+        on_epoch=on_epoch,
+    )
+    if overwrite:  # what is left of the earlier study
+        for name in ("best.yaml", "trials.csv"):
+            (search.study.directory / name).unlink(missing_ok=True)
+    search.search(prepared.train, prepared.validation)
+    write(search.study)  # also where there was nothing to do but training.epochs has changed
+    if search.note and on_trial is None:
+        print(search.note)
+    ranked = search.study.ranked
+    return TuneResult(search.study.directory, ranked[0], best_config(search.study, config), tuple(ranked), search.note)

@@ -1,0 +1,237 @@
+"""Tests of the configs: every field documented, every value checked, and what the messages say."""
+
+import dataclasses
+import typing
+
+import pytest
+
+from kerasbn.checks import InputError
+from kerasbn.config import (
+    MODEL_CONFIGS,
+    ConvNetConfig,
+    DataConfig,
+    ExportConfig,
+    MLPConfig,
+    ModelConfig,
+    PredictConfig,
+    ResNetConfig,
+    SearchConfig,
+    ServeConfig,
+    TrainConfig,
+    TrainingConfig,
+    TuneConfig,
+)
+from kerasbn.config.documents import field_docs
+
+ALL = (
+    ConvNetConfig,
+    DataConfig,
+    ExportConfig,
+    MLPConfig,
+    ModelConfig,
+    PredictConfig,
+    ResNetConfig,
+    SearchConfig,
+    ServeConfig,
+    TrainConfig,
+    TrainingConfig,
+    TuneConfig,
+)
+# Words by which a docstring says what a number may be or is counted in.
+RANGE_OR_UNIT = ("at least", "above", "in (", "in [", "0 to", "smallest", "numbers of", "height", "6n+2", "number of",
+                 "a number", "newest")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_field_is_documented_and_frozen(kind):
+    docs, hints = field_docs(kind), typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        assert docs.get(field.name), field.name
+        text = docs[field.name].lower()
+        if any(number in str(hints[field.name]) for number in ("int", "float")):
+            assert any(words in text for words in RANGE_OR_UNIT), (field.name, text)
+        if "None" in str(hints[field.name]) and field.name != "target":
+            assert "null" in text, field.name
+    assert set(docs) == {field.name for field in dataclasses.fields(kind)}
+    config = kind(**{f.name: "x" for f in dataclasses.fields(kind) if f.default is f.default_factory})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(config, dataclasses.fields(kind)[0].name, None)
+    hash(config)  # all of it is immutable
+
+
+def test_the_families_are_named_as_the_table_has_them():
+    assert {name: kind().name for name, kind in MODEL_CONFIGS.items()} == {name: name for name in MODEL_CONFIGS}
+
+
+def test_model_name(tmp_path, monkeypatch):
+    def name(source, **keys):
+        return TrainConfig(data=DataConfig(source=source), **keys).model_name
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cats.v2").mkdir()
+    assert name("digits") == "digits"
+    assert name("a/b/income.csv") == "income"
+    assert name("digits", name="mine") == "mine"
+    assert name("my data: 100%.csv") == "my_data__100_"
+    assert name("cats.v2/") == "cats.v2"
+    assert name("cats.v2/..") == tmp_path.name
+    assert name("/") == "model"
+
+
+OUT_OF_RANGE = [
+    (DataConfig, {"validation_fraction": 0}, "data.validation_fraction: expected a number in (0, 1); received 0."),
+    (DataConfig, {"test_fraction": 1.0}, "data.test_fraction: expected a number in (0, 1); received 1.0."),
+    (
+        DataConfig,
+        {"validation_fraction": 0.5, "test_fraction": 0.5},
+        "data.validation_fraction + data.test_fraction: expected less than 1, so that examples are left to train on; "
+        "received 1.0.",
+    ),
+    (DataConfig, {"seed": -1}, "data.seed: expected a whole number in [0, 2147483647]; received -1."),
+    (DataConfig, {"image_size": (0, 8)}, "data.image_size: expected a whole number in [1, 4096]; received 0."),
+    (
+        ModelConfig,
+        {"activation": "rellu"},
+        "model.activation: expected one of 'relu', 'leaky_relu', 'elu', 'gelu', 'silu', 'selu', 'tanh', 'sigmoid'; "
+        "received 'rellu'. Did you mean 'relu'?",
+    ),
+    (ModelConfig, {"dropout": 1}, "model.dropout: expected a number in [0, 1); received 1."),
+    (ModelConfig, {"l1": -1}, "model.l1: expected a number of at least 0; received -1."),
+    (ModelConfig, {"l2": float("nan")}, "model.l2: expected a number of at least 0; received nan."),
+    (ModelConfig, {"bn_momentum": 1}, "model.bn_momentum: expected a number in [0, 1); received 1."),
+    (ModelConfig, {"bn_epsilon": 0}, "model.bn_epsilon: expected a number above 0; received 0."),
+    (MLPConfig, {"units": (64, 0)}, "model.units: expected a whole number of at least 1; received 0."),
+    (MLPConfig, {"dropout": 1.5}, "model.dropout: expected a number in [0, 1); received 1.5."),
+    (
+        ConvNetConfig,
+        {"filters": ()},
+        "model.filters: expected at least one convolution; received (). Use the family mlp for none.",
+    ),
+    (ConvNetConfig, {"filters": (0,)}, "model.filters: expected a whole number of at least 1; received 0."),
+    (ConvNetConfig, {"units": (0,)}, "model.units: expected a whole number of at least 1; received 0."),
+    (ConvNetConfig, {"kernel_size": 0}, "model.kernel_size: expected a whole number of at least 1; received 0."),
+    (ResNetConfig, {"depth": 7}, "model.depth: expected a whole number of at least 8; received 7."),
+    (ResNetConfig, {"depth": 21}, "model.depth: expected 6n+2 layers (8, 14, 20, 32, 44, 56, ...); received 21."),
+    (ResNetConfig, {"filters": 0}, "model.filters: expected a whole number of at least 1; received 0."),
+    (TrainingConfig, {"epochs": 0}, "training.epochs: expected a whole number of at least 1; received 0."),
+    (
+        TrainingConfig,
+        {"batch_size": 1},
+        "training.batch_size: expected a whole number of at least 2; received 1. A batch of one has no variance.",
+    ),
+    (
+        TrainingConfig,
+        {"optimizer": "adm"},
+        "training.optimizer: expected one of 'sgd', 'rmsprop', 'adam', 'adamw'; received 'adm'. Did you mean 'adam'?",
+    ),
+    (TrainingConfig, {"learning_rate": 0}, "training.learning_rate: expected a number above 0; received 0."),
+    (TrainingConfig, {"momentum": 1.0}, "training.momentum: expected a number in [0, 1); received 1.0."),
+    (TrainingConfig, {"weight_decay": -0.1}, "training.weight_decay: expected a number of at least 0; received -0.1."),
+    (
+        TrainingConfig,
+        {"decay": "cosine"},
+        "training.decay: expected one of 'constant', 'inverse_time', 'exponential', 'inverse_sqrt'; "
+        "received 'cosine'. Did you mean 'constant'?",
+    ),
+    (
+        TrainingConfig,
+        {"decay_rate": 0.5},
+        "training.decay_rate: expected null, since training.decay is constant; received 0.5. "
+        "Choose a formula with training.decay, or leave the rate out.",
+    ),
+    (
+        TrainingConfig,
+        {"decay": "exponential", "decay_rate": 2},
+        "training.decay_rate: expected a number in (0, 1]; received 2.",
+    ),
+    (
+        TrainingConfig,
+        {"decay": "inverse_sqrt", "decay_rate": 0},
+        "training.decay_rate: expected a number above 0; received 0.",
+    ),
+    (
+        TrainingConfig,
+        {"decay": "inverse_time", "decay_rate": -1},
+        "training.decay_rate: expected a number of at least 0; received -1.",
+    ),
+    (TrainingConfig, {"label_smoothing": 1}, "training.label_smoothing: expected a number in [0, 1); received 1."),
+    (
+        TrainingConfig,
+        {"monitor": "loss"},
+        "training.monitor: expected one of 'val_accuracy', 'val_loss'; received 'loss'. Did you mean 'val_loss'?",
+    ),
+    (TrainingConfig, {"patience": 0}, "training.patience: expected a whole number of at least 1; received 0."),
+    (
+        TrainingConfig,
+        {"seed": 2**31},
+        "training.seed: expected a whole number in [0, 2147483647]; received 2147483648.",
+    ),
+    (
+        TrainConfig,
+        {"version": 2},
+        "version: expected a config of format 1 or older; received 2. "
+        "The file was written for a newer kerasbn: `pip install --upgrade kerasbn`.",
+    ),
+    (TrainConfig, {"version": 0}, "version: expected a whole number of at least 1; received 0."),
+    (TrainConfig, {"name": "a/b"}, "name: expected a name of letters, digits, '.', '_' and '-'; received 'a/b'."),
+    (TrainConfig, {"name": ""}, "name: expected a name of letters, digits, '.', '_' and '-'; received ''."),
+    (TrainConfig, {"name": ".a"}, "name: expected a name of letters, digits, '.', '_' and '-'; received '.a'."),
+    (SearchConfig, {"max_trials": 0}, "search.max_trials: expected a whole number of at least 1; received 0."),
+    (SearchConfig, {"max_minutes": 0}, "search.max_minutes: expected a number above 0; received 0."),
+    (SearchConfig, {"epochs": 0}, "search.epochs: expected a whole number of at least 1; received 0."),
+    (
+        SearchConfig,
+        {"tune": ()},
+        "search.tune: expected at least one hyperparameter; received (). Use `kerasbn train` for none.",
+    ),
+    (
+        SearchConfig,
+        {"tune": ("unit",)},
+        "search.tune: expected one of 'learning_rate', 'momentum', 'units', 'layers', 'batch_size', 'dropout', "
+        "'decay_rate'; received 'unit'. Did you mean 'units'?",
+    ),
+    (
+        SearchConfig,
+        {"units": (256, 32)},
+        "search.units: expected the smaller bound first; received [256, 32]. Swap them.",
+    ),
+    (SearchConfig, {"layers": (0, 3)}, "search.layers: expected a whole number in [1, 100]; received 0."),
+    (
+        SearchConfig,
+        {"learning_rate": (0, 1)},
+        "search.learning_rate: expected a number in [1e-12, 1000.0]; received 0.",
+    ),
+    (SearchConfig, {"momentum": (0.9, 1.0)}, "search.momentum: expected a number in [0, 1); received 1.0."),
+    (SearchConfig, {"dropout": (0, 1.0)}, "search.dropout: expected a number in [0, 1); received 1.0."),
+    (SearchConfig, {"batch_size": ()}, "search.batch_size: expected at least one batch size; received ()."),
+    (SearchConfig, {"batch_size": (1,)}, "search.batch_size: expected a whole number of at least 2; received 1."),
+    (SearchConfig, {"seed": -1}, "search.seed: expected a whole number in [0, 2147483647]; received -1."),
+    (
+        ExportConfig,
+        {"run": "r", "model_version": 0},
+        "model_version: expected a whole number of at least 1; received 0.",
+    ),
+    (ServeConfig, {"model": "m", "port": 65536}, "port: expected a whole number in [0, 65535]; received 65536."),
+    (
+        ServeConfig,
+        {"model": "m", "name": "a b"},
+        "name: expected a name of letters, digits, '.', '_' and '-'; received 'a b'.",
+    ),
+    (
+        PredictConfig,
+        {"model": "m", "input": "i", "batch_size": 0},
+        "batch_size: expected a whole number of at least 1; received 0.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "message"), OUT_OF_RANGE)
+def test_values_are_checked_at_construction(kind, values, message):
+    with pytest.raises(InputError) as caught:
+        kind(**values)
+    assert str(caught.value) == message
+
+
+def test_train_config_of_a_search_is_the_same_without_it():
+    config = TuneConfig(name="a", training=TrainingConfig(epochs=3))
+    assert config.train_config == TrainConfig(name="a", training=TrainingConfig(epochs=3))

@@ -1,0 +1,141 @@
+"""Exporting a run directory."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasbn.checks import InputError
+from kerasbn.config import ExportConfig, TrainConfig, write_config
+from kerasbn.export import export_run
+
+# Keras 3.15 turns variables into arrays in a way that NumPy 2.4 warns of whenever a model is saved.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+SCHEMA = {
+    "kind": "table",
+    "columns": [{"name": "age (years)", "type": "numeric"}, {"name": "work", "type": "categorical"}],
+    "target": "income",
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory as `kerasbn train` leaves it, with a table's model."""
+    keras.utils.set_random_seed(0)
+    run = tmp_path / "runs/adult/1"
+    run.mkdir(parents=True)
+    inputs = {
+        "age (years)": keras.Input((), name="age (years)"),
+        "work": keras.Input((), name="work", dtype="string"),
+    }
+    lookup = keras.layers.StringLookup(vocabulary=["private"], output_mode="one_hot")
+    age = keras.layers.Reshape((1,))(inputs["age (years)"])
+    x = keras.layers.Concatenate()([age, lookup(inputs["work"])])
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    model.save(run / "model.keras")
+    write_config(TrainConfig(name="adult"), run / "config.yaml")
+    (run / "data.json").write_text(json.dumps({"class_names": ["<=50K", ">50K"], "schema": SCHEMA}))
+    (run / "metrics.json").write_text(json.dumps({"status": "complete", "test": {"accuracy": 0.8}}))
+    examples = {"age (years)": np.float32([np.nan, 40]), "work": np.array(["", "private"])}
+    logits = model({name: tf.constant(column) for name, column in examples.items()}, training=False)
+    columns = {f"column:{name}": column for name, column in examples.items()}
+    np.savez(run / "examples.npz", **columns, probabilities=tf.nn.softmax(logits))
+    return run
+
+
+def test_description(run, tmp_path):
+    path = export_run(ExportConfig(run=str(run), output=str(tmp_path / "models"), model_version=3))
+    assert path == tmp_path / "models/3"
+    description = json.loads((path / "assets.extra/description.json").read_text())
+    assert description["labels"] == ["<=50K", ">50K"]
+    assert description["schema"] == SCHEMA
+    assert description["details"] == {
+        "run": str(run),
+        "metrics": {"status": "complete", "test": {"accuracy": 0.8}},
+    }
+    assert description["example"] == {"age (years)": 40.0, "work": "private"}  # the first without NaN
+
+
+def test_default_output_and_no_examples(run, tmp_path, monkeypatch):
+    (run / "examples.npz").unlink()
+    (run / "metrics.json").write_text('{"status": "interrupted"}')
+    monkeypatch.chdir(tmp_path)
+    assert export_run(ExportConfig(run="runs/adult/1")) == Path("saved_models/adult/1")
+
+
+def remove(name):
+    return lambda run: (run / name).unlink()
+
+
+def write(name, content):
+    return lambda run: (run / name).write_bytes(content)
+
+
+def cut(run):
+    content = (run / "model.keras").read_bytes()
+    (run / "model.keras").write_bytes(content[: len(content) // 2])
+
+
+NO_RUN = "run: expected a run directory of `kerasbn train`; received '{run}', which "
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (remove("config.yaml"), NO_RUN + "has no config.yaml. They are runs/<name>/<time>."),
+        (remove("data.json"), NO_RUN + "has no data.json. They are runs/<name>/<time>."),
+        (remove("metrics.json"), "run: expected a file {run}/metrics.json; received no such file."),
+        (write("metrics.json", b"{"), "run: expected a readable JSON file {run}/metrics.json; received "),
+        (
+            write("metrics.json", b'{"status": "running"}'),
+            "run: expected metrics.json with the status 'complete' or 'interrupted'; received 'running' in "
+            "'{run}/metrics.json'. Let the training end, or run it again.",
+        ),
+        (write("metrics.json", b"[]"), "run: expected metrics.json with the status 'complete' or 'interrupted'"),
+        (write("data.json", b"{}"), "run: expected the key 'class_names' in '{run}/data.json'; received none."),
+        (remove("model.keras"), "run: expected a file '{run}/model.keras'; received no such file."),
+        (
+            cut,
+            "run: expected a whole Keras model in '{run}/model.keras'; received a damaged file. "
+            "Run `kerasbn train` again.",
+        ),
+        (write("examples.npz", b"x"), "run: expected readable examples in '{run}/examples.npz'; received "),
+    ],
+)
+def test_directories_that_are_refused(run, tmp_path, spoil, message):
+    spoil(run)
+    with pytest.raises(InputError) as caught:
+        export_run(ExportConfig(run=str(run), output=str(tmp_path / "models")))
+    assert str(caught.value).startswith(message.format(run=run))
+    assert not (tmp_path / "models").exists()
+
+
+def test_model_with_damaged_content(run, tmp_path):
+    content = bytearray((run / "model.keras").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    (run / "model.keras").write_bytes(content)
+    with pytest.raises(InputError, match=r"run: expected a Keras model that can be loaded from .*model\.keras"):
+        export_run(ExportConfig(run=str(run), output=str(tmp_path / "models")))
+
+
+def test_model_of_another_run(run, tmp_path):
+    with np.load(run / "examples.npz") as archive:
+        arrays = dict(archive)
+    arrays["probabilities"] = np.float32([[np.nan, np.nan], [0.5, 0.5]])
+    np.savez(run / "examples.npz", **arrays)
+    with pytest.raises(InputError) as caught:
+        export_run(ExportConfig(run=str(run), output=str(tmp_path / "models")))
+    assert str(caught.value).startswith(
+        f"run: expected {str(run / 'model.keras')!r} to give the probabilities in examples.npz; received others: "
+    )
+    assert not (tmp_path / "models").exists()
+
+
+def test_no_directory(tmp_path):
+    with pytest.raises(InputError, match=r"received '.*nowhere', which is no directory\."):
+        export_run(ExportConfig(run=str(tmp_path / "nowhere")))

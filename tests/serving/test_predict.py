@@ -1,0 +1,137 @@
+"""Predictions for a file."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kerasbn.checks import InputError
+from kerasbn.config import PredictConfig
+from kerasbn.serving import predict_file
+
+
+@pytest.fixture
+def predict(models, tmp_path):
+    """Predict for a file; returns the rows written."""
+
+    def call(model, source, progress=None, **changes):
+        changes = {"output": str(tmp_path / "out" / "p.csv"), **changes}
+        config = PredictConfig(model=str(models / model), input=str(source), **changes)
+        path = predict_file(config, progress)
+        with path.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+
+    return call
+
+
+def probabilities(rows):
+    return np.array([[float(row[key]) for key in row if key.startswith("probability_")] for row in rows])
+
+
+def test_arrays(predict, iris, tmp_path):
+    values = np.random.default_rng(0).normal(size=(5, 4))
+    np.save(tmp_path / "x.npy", values)
+    calls = []
+    rows = predict("iris", tmp_path / "x.npy", lambda done, total: calls.append((done, total)), batch_size=2)
+    assert list(rows[0]) == ["row", "class", "probability_setosa", "probability_versicolor", "probability_virginica"]
+    assert calls == [(2, 5), (4, 5), (5, 5)]
+    assert [row["row"] for row in rows] == ["0", "1", "2", "3", "4"]
+    expected = iris.call("serving_default", {"inputs": values.astype(np.float32)})["probabilities"]
+    np.testing.assert_allclose(probabilities(rows), expected, atol=1e-6)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    assert [row["class"] for row in rows] == names[expected.argmax(axis=1)].tolist()
+    np.savez(tmp_path / "x.npz", x=values, y=np.zeros(5))
+    assert predict("iris/1", tmp_path / "x.npz")[0]["row"] == "0"
+
+
+def test_table(predict, people, tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("id,member,code,sepal length (cm),note\n7,True,1,0.5,a\n8,False,9,,b\n")
+    rows = predict("people", tmp_path / "t.csv")
+    columns = {
+        "sepal length (cm)": np.float32([0.5, np.nan]),
+        "code": np.array(["1", "9"], object),
+        "member": np.array(["True", "False"], object),
+    }
+    expected = people.call("serving_default", columns)["probabilities"]
+    np.testing.assert_allclose(probabilities(rows), expected, atol=1e-6)
+    assert list(rows[0]) == ["row", "class", "probability_<=50K", "probability_>50K"]
+    message = f"{tmp_path / 't.csv'}: ignored columns the model does not know: id, note\n"
+    assert capsys.readouterr().err.endswith(message)
+
+
+def test_images(predict, faces, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, name in enumerate(("b.png", "a.jpg", "c.png")):
+        Image.new("RGB", (24, 20), (number * 50, 10, 20)).save(folder / name)
+    Image.new("L", (100, 90), 30).save(folder / "d.png")
+    (folder / "readme.txt").write_text("no image")
+    rows = predict("faces", folder, batch_size=3)
+    assert [row["file"] for row in rows] == ["a.jpg", "b.png", "c.png", "d.png"]
+    values = np.full((1, 20, 24, 3), (100, 10, 20), np.float32)
+    expected = faces.call("serving_default", {"inputs": values})["probabilities"]
+    np.testing.assert_allclose(probabilities(rows)[2:3], expected, atol=1e-6)
+    rows = predict("faces", folder / "c.png")
+    assert [row["file"] for row in rows] == ["c.png"]
+    np.save(tmp_path / "faces.npy", values.astype(np.uint8))
+    np.testing.assert_allclose(probabilities(predict("faces", tmp_path / "faces.npy")), expected, atol=1e-6)
+
+
+def test_inputs_that_are_refused(predict, tmp_path):
+    def message(model, source, **changes):
+        with pytest.raises(InputError) as caught:
+            predict(model, source, **changes)
+        return str(caught.value)
+
+    (tmp_path / "t.csv").write_text("member,cod,sepal length (cm)\nTrue,1,0.5\n")
+    assert message("people", tmp_path / "t.csv") == (
+        "input: expected a column 'code'; received none. Did you mean 'cod'?"
+    )
+    path = str(tmp_path / "t.csv")
+    assert message("iris", path) == (
+        f"input: expected an .npy or .npz file, since the model takes arrays; received {path!r}."
+    )
+    assert message("faces", path) == (
+        "input: expected an .npy or .npz file, an image or a folder of images, since the model takes arrays; "
+        f"received {path!r}."
+    )
+    np.save(tmp_path / "x.npy", np.zeros((2, 5)))
+    path = str(tmp_path / "x.npy")
+    assert message("people", path) == (
+        f"input: expected a .csv file, since the model takes a table; received {path!r}."
+    )
+    assert message("iris", path) == ("input: expected an array of shape (examples, 4); received shape (2, 5).")
+    np.save(tmp_path / "one.npy", np.zeros((20, 24, 3)))
+    assert message("faces", tmp_path / "one.npy") == (
+        "input: expected an array of shape (examples, 20, 24, 3); received shape (20, 24, 3). "
+        "For a single example, add an axis: array[None]."
+    )
+    path = str(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("member,code,sepal length (cm)\nTrue,1,0.5\n")
+    assert message("people", path, output=path) == (
+        f"output: expected another file than the input; received {path!r} for both."
+    )
+    path = str(tmp_path / "none.npy")
+    assert message("iris", path) == (
+        f"input: expected a file or a folder of images; received {path!r}, which does not exist."
+    )
+    (tmp_path / "empty").mkdir()
+    path = str(tmp_path / "empty")
+    assert message("faces", path) == f"input: expected images in {path!r}; received none."
+    np.save(tmp_path / "x.npy", np.zeros((2, 4)))
+    assert message("iris", tmp_path / "x.npy", output=path) == (
+        f"output: expected the .csv file to write; received {path!r}, which is a directory."
+    )
+
+
+def test_output_appears_whole_or_not_at_all(predict, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (24, 20)).save(folder / "a.png")
+    (folder / "b.png").write_text("no image")
+    (tmp_path / "p.csv").write_text("before")
+    with pytest.raises(InputError, match=r"image files: expected readable images; received 1 that are not: .*b\.png"):
+        predict("faces", folder, batch_size=1, output=str(tmp_path / "p.csv"))
+    assert (tmp_path / "p.csv").read_text() == "before"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["p.csv", "photos"]

@@ -1,0 +1,187 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasbn.layers import BatchNormalization, IdentityShortcut
+from kerasbn.losses import SoftmaxCrossEntropy
+
+IMAGES = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("float32")
+LABELS = np.array([0, 1, 2, 3, 1, 0])
+LOGITS = np.random.default_rng(1).normal(size=(6, 4)).astype("float32")
+
+# Every serialisable class, once: a new one needs a line here and nothing else.
+LAYERS = {
+    "BatchNormalization": lambda **kwargs: BatchNormalization(
+        axis=-1, momentum=0.5, epsilon=1e-5, gamma_initializer="random_uniform", beta_regularizer="l2", **kwargs
+    ),
+    "IdentityShortcut": lambda **kwargs: IdentityShortcut(filters=5, strides=2, **kwargs),
+}
+LOSSES = {
+    "SoftmaxCrossEntropy": lambda **kwargs: SoftmaxCrossEntropy(
+        label_smoothing=0.1, class_weight={0: 2.0, 3: 0.5}, ignore_class=1, temperature=2.0, **kwargs
+    ),
+}
+POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
+
+layers = pytest.mark.parametrize("build", LAYERS.values(), ids=LAYERS)
+losses = pytest.mark.parametrize("build", LOSSES.values(), ids=LOSSES)
+
+
+@pytest.fixture(params=POLICIES)
+def policy(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield keras.config.dtype_policy()
+    keras.config.set_dtype_policy(before)
+
+
+def model_of(layer):
+    model = keras.Sequential([keras.Input(IMAGES.shape[1:]), layer])
+    model(IMAGES, training=True)  # moving statistics that differ from their initial values
+    return model
+
+
+def classifier(loss):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    model.compile("sgd", loss)
+    return model
+
+
+def modes(function):
+    """The same function in eager mode, in a graph, and compiled by XLA."""
+    return function, tf.function(function), tf.function(function, jit_compile=True)
+
+
+def close(actual, expected, dtype="float32"):
+    tolerance = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}[dtype]
+    assert actual.dtype == expected.dtype
+    np.testing.assert_allclose(np.float64(actual), np.float64(expected), rtol=tolerance, atol=tolerance)
+
+
+def test_the_table_is_complete():
+    registered = {name for name in keras.saving.get_custom_objects() if name.startswith("kerasbn>")}
+    assert registered == {f"kerasbn>{name}" for name in (*LAYERS, *LOSSES)}
+
+
+@layers
+def test_layer_config_round_trip(build):
+    layer = build(name="layer", dtype="mixed_bfloat16")
+    again = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert type(again) is type(layer)
+    assert again.get_config() == layer.get_config()
+
+
+@losses
+def test_loss_config_round_trip(build):
+    loss = build(name="loss", reduction="sum", dtype="float64")
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(again) is type(loss)
+    assert again.get_config() == loss.get_config()
+
+
+@layers
+def test_layer_in_a_keras_file(build, policy, tmp_path):
+    model = model_of(build())
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.layers[0].get_config() == model.layers[0].get_config()
+    np.testing.assert_array_equal(np.float64(again(IMAGES)), np.float64(model(IMAGES)))
+
+
+@losses
+def test_loss_in_a_keras_file(build, tmp_path):
+    model = classifier(build())
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.loss.get_config() == model.loss.get_config()
+    assert again.evaluate(LOGITS, LABELS, verbose=0) == model.evaluate(LOGITS, LABELS, verbose=0)
+
+
+@layers
+def test_layer_in_a_saved_model(build, policy, tmp_path):
+    model = model_of(build())
+    model.export(tmp_path / "export", verbose=False)
+    again = tf.saved_model.load(tmp_path / "export")
+    close(again.serve(IMAGES), model(IMAGES), policy.compute_dtype)
+
+
+@losses
+def test_loss_in_a_saved_model(build, tmp_path):
+    loss = build()
+    module = tf.Module()
+    signature = [tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, 4))]
+    module.loss = tf.function(lambda y_true, y_pred: loss(y_true, y_pred), input_signature=signature)
+    tf.saved_model.save(module, tmp_path / "loss")
+    again = tf.saved_model.load(tmp_path / "loss")
+    close(again.loss(tf.constant(LABELS, tf.int32), LOGITS), loss(LABELS, LOGITS))
+
+
+@layers
+@pytest.mark.parametrize("training", [False, True])
+def test_layer_is_the_same_in_every_mode(build, policy, training):
+    results = []
+    for mode in range(3):
+        layer = build()
+        layer.build(IMAGES.shape)
+        layer.set_weights([np.linspace(0.5, 2, w.size).reshape(w.shape) for w in layer.get_weights()])
+
+        def derivative(x, layer=layer):
+            takes_training = isinstance(layer, BatchNormalization)
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=training) if takes_training else layer(x)
+                total = tf.reduce_sum(tf.cast(y, tf.float32) ** 2)
+            return y, *tape.gradient(total, [x, *(v.value for v in layer.trainable_variables)])
+
+        x = tf.cast(IMAGES, policy.compute_dtype)
+        results.append((*modes(derivative)[mode](x), *(w.numpy() for w in layer.non_trainable_variables)))
+    for other in results[1:]:
+        for actual, expected in zip(other, results[0], strict=True):
+            tolerance = policy.compute_dtype if actual.dtype == policy.compute_dtype else "float32"
+            scale = max(1.0, float(np.abs(np.float64(expected)).max()))
+            close(actual / scale, expected / scale, tolerance)
+
+
+@losses
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_loss_is_the_same_in_every_mode(build, dtype):
+    loss = build()
+
+    def derivative(y, z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            value = loss(y, z)
+        return value, tape.gradient(value, z)
+
+    results = [run(tf.constant(LABELS), tf.cast(LOGITS, dtype)) for run in modes(derivative)]
+    assert results[0][0].dtype == tf.float32
+    for value, gradient in results[1:]:
+        close(value, results[0][0])
+        close(gradient, results[0][1], dtype)
+
+
+@layers
+@pytest.mark.parametrize("jit", [False, True])
+def test_layer_trains_under_every_policy(build, policy, jit):
+    model = keras.Sequential(
+        [
+            keras.Input(IMAGES.shape[1:]),
+            build(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4, dtype="float32"),
+        ]
+    )
+    model.compile("adam", SoftmaxCrossEntropy(), jit_compile=jit)
+    history = model.fit(IMAGES, LABELS, epochs=2, batch_size=3, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+@losses
+@pytest.mark.parametrize("jit", [False, True])
+def test_loss_trains_under_every_policy(build, policy, jit):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])  # logits in the policy's dtype
+    model.compile("adam", build(), jit_compile=jit)
+    history = model.fit(LOGITS, LABELS, sample_weight=np.ones(6), epochs=2, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]

@@ -1,0 +1,334 @@
+"""RandomSearch: drop-in, reproducible, resumable, honest about failures."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from conftest import Recorded
+
+from kerasbn.checks import InputError
+from kerasbn.tuning import RandomSearch
+
+
+def table(tuner):
+    return [(t.number, t.status, t.score, dict(t.hyperparameters.values)) for t in tuner.study.trials]
+
+
+def x_only(hp):
+    hp.Float("x", 0.0, 1.0)
+
+
+def test_three_and_three_are_six(search_digits):
+    straight = search_digits(6, "straight")
+    search_digits(3, "resumed")
+    resumed = search_digits(6, "resumed")
+    assert table(resumed) == table(straight)
+    assert len({t[2] for t in table(straight)}) > 3
+    (model,) = resumed.get_best_models()
+    (other,) = straight.get_best_models()
+    for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_best_models_have_the_best_weights(search_digits, digits):
+    tuner = search_digits(3, keep_models=2)
+    _, _, (x, y) = digits
+    models = tuner.get_best_models(2)
+    for model, record in zip(models, tuner.study.ranked, strict=False):
+        assert model.evaluate(x, y, verbose=0)[1] == pytest.approx(record.score)
+        assert record.score == max(row["val_accuracy"] for row in record.history)
+        assert [row["epoch"] for row in record.history] == [0, 1]
+    files = sorted(p.name for p in tuner.study.directory.iterdir())
+    assert files == ["journal.log", *sorted(f"trial-{t.number:05d}.npz" for t in tuner.study.ranked[:2])]
+    with pytest.raises(InputError) as caught:
+        tuner.get_best_models(3)
+    assert str(caught.value) == (
+        "num_models: expected at most as many as were kept, 2; received 3. Search with RandomSearch(..., "
+        f"keep_models=3); or build trial {tuner.study.ranked[2].number} anew from get_best_hyperparameters(3)."
+    )
+
+
+def test_best_hyperparameters_rebuild_the_model(search_digits):
+    tuner = search_digits(2)
+    best, second = tuner.get_best_hyperparameters(5)
+    assert type(best) is keras_tuner.HyperParameters
+    assert best.values == tuner.study.ranked[0].hyperparameters.values
+    assert second.values != best.values
+    model = tuner.hypermodel.build(best)
+    assert model.layers[0].units == best.get("units")
+
+
+def test_the_same_in_another_process(search_digits, tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from conftest import *;"
+        "from kerasbn.tuning import RandomSearch; x, y = load_digits(return_X_y=True); x = (x / 16).astype('float32');"
+        "t = RandomSearch(build_digits, 'val_accuracy', 2, seed=0, directory=sys.argv[2], on_trial=lambda r: None);"
+        "t.search(x[:300], y[:300], validation_data=(x[300:500], y[300:500]), epochs=2, verbose=0);"
+        "import json; print(json.dumps([[dict(r.hyperparameters.values), r.score] for r in t.study.trials]))"
+    )
+    here = os.path.dirname(__file__)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code, here, str(tmp_path / name)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        for name in ("a", "b")
+    ]
+    output = subprocess.check_output([sys.executable, "-c", code, here, str(tmp_path / "other")], env=environment)
+    here = [[dict(r.hyperparameters.values), r.score] for r in search_digits(2).study.trials]
+    assert json.loads(output.splitlines()[-1]) == here
+
+
+def test_seeds_differ_and_none_is_kept(recorded):
+    zero, one = recorded(x_only, project_name="0"), recorded(x_only, seed=1, project_name="1")
+    assert {t[2] for t in table(zero)}.isdisjoint({t[2] for t in table(one)})
+    drawn = recorded(x_only, trials=1, seed=None, project_name="none")
+    assert recorded(x_only, trials=2, seed=None, project_name="none").study.seed == drawn.study.seed
+    assert recorded(x_only, trials=1, seed=None, project_name="other").study.seed != drawn.study.seed
+
+
+def test_a_build_a_trial(recorded):
+    model = Recorded(x_only)
+    recorded(model, 4)
+    assert model.built == 4
+
+
+def test_directions_and_summary(recorded, capsys):
+    smallest = recorded(x_only)  # without an objective the number is minimised
+    largest = recorded(x_only, objective=keras_tuner.Objective("x", "max"), project_name="max")
+    scores = [t[2] for t in table(smallest)]
+    assert smallest.study.ranked[0].score == min(scores)
+    assert largest.study.ranked[0].score == max(scores)
+    largest.results_summary(num_trials=1)
+    out = capsys.readouterr().out
+    assert f"Results in {largest.project_dir}\nShowing 1 best trials" in out
+    assert f"x: {max(scores)}\nScore: {max(scores)}" in out
+    assert out.count("Hyperparameters:") == 1
+
+
+def test_space_summary_before_and_after(recorded, capsys):
+    def space(hp):
+        hp.Choice("kind", ["a", "b"])
+        hp.Float("x", 0.0, 1.0, parent_name="kind", parent_values=["a"])
+
+    model = Recorded(space, score=lambda hp: 0.5)
+    tuner = recorded(model, search=False)
+    tuner.search_space_summary()
+    before = capsys.readouterr().out
+    tuner.search()
+    tuner.search_space_summary()
+    assert capsys.readouterr().out == before
+    assert before.splitlines()[1:3] == ["Default search space size: 2", "kind (Choice)"]
+
+
+def test_lines_are_printed(recorded, capsys):
+    recorded(x_only, 2, on_trial=None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Trial 0 of 2: default_objective 0.")
+    assert len(lines) == 2
+
+
+def test_callbacks_of_the_search(search_digits):
+    trials, epochs = [], []
+    search_digits(2, on_trial=trials.append, on_epoch=lambda *a: epochs.append(a))
+    assert [t.number for t in trials] == [0, 1]
+    assert [e[:2] for e in epochs] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert set(epochs[0][2]) == {"accuracy", "loss", "val_accuracy", "val_loss"}
+
+
+def test_own_callbacks_are_copied_for_each_trial(digits, tmp_path):
+    from conftest import build_digits
+
+    class Count(keras.callbacks.Callback):
+        epochs = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs += 1
+            assert self.epochs == epoch + 1
+
+    count = Count()
+    x, y, validation = digits
+    tuner = RandomSearch(
+        build_digits, "val_loss", 2, 0, directory=tmp_path, executions_per_trial=2, on_trial=lambda r: None
+    )
+    tuner.search(x, y, validation_data=validation, epochs=1, verbose=0, callbacks=[count])
+    assert count.epochs == 0
+    assert [t.status for t in tuner.study.trials] == ["completed"] * 2
+    rows = tuner.study.trials[0].history
+    assert [(r["execution"], r["epoch"]) for r in rows] == [(0, 0), (1, 0)]
+    assert rows[0]["val_loss"] != rows[1]["val_loss"]
+    assert tuner.study.trials[0].score == pytest.approx(np.mean([r["val_loss"] for r in rows]))
+
+
+def test_a_small_space_is_exhausted(recorded, capsys):
+    def space(hp):
+        hp.Choice("x", [1, 2, 3])
+        hp.Boolean("b")
+
+    model = Recorded(space)
+    tuner = recorded(model, 20, on_trial=None)
+    assert len({tuple(t[3].values()) for t in table(tuner)}) == len(table(tuner)) == model.built == 6
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "The space is exhausted: all its 6 combinations have been tried."
+    )
+    again = recorded(Recorded(space), 20)
+    assert again.note == "The space is exhausted: all its 6 combinations have been tried."
+    assert recorded(Recorded(space), 6).note == "All 6 trials were there already."
+
+
+def test_hyperparameters_that_fit_draws_are_part_of_the_space(recorded):
+    model = Recorded(lambda hp: hp.Boolean("b"), score=lambda hp: hp.Choice("x", [1, 2]))
+    tuner = recorded(model, 20)
+    assert sorted((t[3]["b"], t[3]["x"]) for t in table(tuner)) == [(False, 1), (False, 2), (True, 1), (True, 2)]
+    assert [t[3] for t in table(recorded(model, 20))] == [t[3] for t in table(tuner)]
+
+
+def test_given_hyperparameters(recorded):
+    given = keras_tuner.HyperParameters()
+    given.Fixed("x", 0.25)
+    tuner = recorded(lambda hp: (x_only(hp), hp.Int("y", 1, 3)), 20, hyperparameters=given)
+    assert sorted(tuple(t[3].values()) for t in table(tuner)) == [(0.25, 1), (0.25, 2), (0.25, 3)]
+
+
+def fails_at(numbers, error=None):
+    def score(hp):
+        if hp.trial in numbers:
+            raise error or ValueError("boom")
+        return hp.get("x")
+
+    return Recorded(x_only, score)
+
+
+def test_failures_are_recorded_and_worst(recorded, capsys):
+    tuner = recorded(fails_at({0, 3}), 5)
+    assert [t[1] for t in table(tuner)] == ["failed", "completed", "completed", "failed", "completed"]
+    assert [t.number for t in tuner.study.ranked[-2:]] == [0, 3]
+    assert "ValueError: boom" in tuner.study.trials[0].traceback
+    assert len(tuner.get_best_hyperparameters(10)) == 3
+    tuner.results_summary()
+    assert "ValueError: boom" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_a_failure(recorded, score):
+    tuner = recorded(Recorded(x_only, lambda hp: score if hp.trial == 1 else hp.get("x")), 3)
+    assert [t[1] for t in table(tuner)] == ["completed", "failed", "completed"]
+    assert tuner.study.trials[1].traceback == f"default_objective is {score}: training diverged.\n"
+
+
+@pytest.mark.parametrize(("trials", "run"), [(3, 3), (20, 5)])
+def test_nothing_but_failures_is_an_error(recorded, trials, run):
+    with pytest.raises(RuntimeError, match=rf"All {run} trials failed, the first one with:\nTraceback(.|\n)*boom"):
+        recorded(fails_at(range(20)), trials)
+    assert len(recorded(fails_at(()), search=False).study.trials) == run
+
+
+def test_an_input_error_in_every_trial_comes_as_it_is(recorded):
+    with pytest.raises(InputError, match=r"^units: expected a number; received 'x'\.$"):
+        recorded(fails_at(range(20), InputError("units", "a number", "'x'")), 3)
+
+
+def test_misuse_ends_the_search_at_once(recorded):
+    with pytest.raises(InputError) as caught:
+        recorded(Recorded(x_only, lambda hp: None))
+    assert str(caught.value).startswith("HyperModel.fit: expected a History, a dict of metrics, or a number")
+    tuner = recorded(x_only, search=False)
+    tuner.hypermodel = type("Wrong", (keras_tuner.HyperModel,), {"build": lambda self, hp: 3})()
+    with pytest.raises(InputError, match=r"^HyperModel.build: expected a keras.Model to be returned; received int\.$"):
+        tuner.search()
+    assert table(tuner) == []
+
+
+def test_ctrl_c_keeps_what_is_finished(recorded):
+    tuner = recorded(fails_at({2}, KeyboardInterrupt()), search=False)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.search()
+    assert [t[0] for t in table(tuner)] == [0, 1]
+    straight = recorded(x_only, project_name="straight")
+    assert table(recorded(x_only)) == table(straight)
+
+
+def test_no_trial_starts_after_max_minutes(recorded):
+    slow = Recorded(x_only, lambda hp: time.sleep(0.2) or hp.get("x"))
+    tuner = recorded(slow, 50, max_minutes=0.3 / 60)
+    assert 1 <= len(table(tuner)) <= 3
+    assert tuner.note == "No more trials after 0.005 minutes."
+    assert tuner.remaining_trials == 50 - len(table(tuner))
+
+
+def test_another_build_function_is_refused(recorded):
+    recorded(x_only, 2)
+    with pytest.raises(InputError) as caught:
+        recorded(lambda hp: hp.Float("x", 0.0, 2.0), 3)
+    message = str(caught.value)
+    assert "received x Float(name: 'x', min_value: '0.0', max_value: '2.0'" in message
+    assert "instead of Float(name: 'x', min_value: '0.0', max_value: '1.0'" in message
+    assert "Choose another project_name (or name)" in message
+    assert len(table(recorded(lambda hp: hp.Float("x", 0.0, 2.0), 3, overwrite=True))) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"seed": 1}, "seed 1 instead of 0"),
+        ({"objective": "val_loss"}, "objective.name 'val_loss' instead of 'default_objective'"),
+        ({"executions_per_trial": 2}, "executions_per_trial 2 instead of 1"),
+        ({"fingerprint": "new"}, "fingerprint 'new' instead of None"),
+    ],
+)
+def test_other_settings_are_refused(recorded, change, difference):
+    recorded(x_only, 1)
+    with pytest.raises(InputError, match=f"received {difference}. Choose"):
+        recorded(x_only, 2, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"engine": "turbo"}, "engine: expected one of 'auto', 'fit'; received 'turbo'."),
+        ({"trials": 0}, "max_trials: expected a whole number of at least 1; received 0."),
+        ({"seed": -1}, "seed: expected a whole number of at least 0; received -1."),
+        ({"executions_per_trial": 0}, "executions_per_trial: expected a whole number of at least 1; received 0."),
+        ({"keep_models": -1}, "keep_models: expected a whole number of at least 0; received -1."),
+        ({"max_minutes": 0}, "max_minutes: expected a number above 0; received 0."),
+        ({"fingerprint": {1, 2}}, "fingerprint: expected what JSON can hold; received {1, 2}."),
+    ],
+)
+def test_messages(recorded, change, message):
+    with pytest.raises(InputError) as caught:
+        recorded(x_only, search=False, **change)
+    assert str(caught.value) == message
+
+
+def test_hypermodel_must_build(tmp_path):
+    with pytest.raises(
+        InputError, match=r"^hypermodel: expected a keras_tuner.HyperModel or a function; received 3\.$"
+    ):
+        RandomSearch(3, directory=tmp_path)
+
+
+def test_memory_stays_flat(search_digits):
+    def models():
+        gc.collect()
+        return sum(isinstance(o, keras.Model) for o in gc.get_objects())
+
+    def megabytes():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    before, used = models(), []
+    linux = os.path.exists("/proc/self/statm")
+    search_digits(12, on_trial=lambda record: used.append(megabytes() if linux else 0.0))
+    assert models() <= before
+    # TensorFlow itself keeps the graphs of a fit's inner function, about 4 MB a trial, whoever calls it.
+    assert (used[-1] - used[1]) / 10 < 8
