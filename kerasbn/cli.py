@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 import kerasbn
-from kerasbn.checks import InputError, nearest
+from kerasbn.checks import InputError, nearest, one_of
 from kerasbn.config import (
     MODEL_CONFIGS,
     ExportConfig,
@@ -137,7 +137,7 @@ def _value(text: str, hint: Any, key: str) -> Any:
     except yaml.YAMLError as error:
         raise InputError(key, "a value in YAML", repr(text)) from error
     is_list = "tuple" in str(hint)
-    if is_list and not isinstance(value, list) and value is not None:
+    if is_list and not isinstance(value, list) and (value is not None or not text):
         # Names of columns stay texts: "7" is a column and not a number.
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return parts if "str" in str(hint) else [yaml.safe_load(part) for part in parts]
@@ -233,9 +233,7 @@ def _run(argv: Sequence[str]) -> None:
     if argv[0] == "--version":
         print(f"kerasbn {kerasbn.__version__}")
         return
-    if argv[0] not in _COMMANDS:
-        listed = ", ".join(_COMMANDS)
-        raise InputError("kerasbn", f"a command out of {listed}", repr(argv[0]), nearest(argv[0], _COMMANDS))
+    one_of("command", argv[0], _COMMANDS)
     command = _COMMANDS[argv[0]]
     config, arguments = _config(argv[0], command, argv[1:])
     if arguments.print_config:
@@ -270,7 +268,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"kerasbn: {error}", file=sys.stderr)
         return _WRONG_INPUT
     except KeyboardInterrupt as interrupt:
-        print(f"kerasbn: {interrupt or 'stopped'}", file=sys.stderr)
+        print(f"kerasbn: {str(interrupt) or 'stopped'}", file=sys.stderr)
         return _INTERRUPTED
     return 0
 

@@ -8,6 +8,7 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 _SECONDS_BETWEEN_LINES = 10.0  # where a line is not asked for: long epochs, long files
 
@@ -76,13 +77,14 @@ def reporting(description: str, total: float, unit: str, stream: TextIO | None =
     if not console.is_terminal:
         yield Report(description, total, unit, stream, None)
         return
+    whole = Column(no_wrap=True)  # only the text gives way where the terminal is narrow
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit}s"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
+        TextColumn("{task.description}", table_column=whole),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(table_column=whole),
+        TextColumn(f"{unit}s", table_column=whole),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
     )
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, expand=True) as bar:
         yield Report(description, total, unit, stream, bar)

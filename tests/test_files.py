@@ -25,9 +25,14 @@ def test_whole_file_appears_at_the_end_and_replaces_the_old_one(tmp_path, tree):
 def test_whole_file_leaves_nothing_after_an_error(tmp_path, tree, error):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(error), files.whole_file(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def fail():
+        with files.whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert path.read_text() == "old"
     assert tree(tmp_path) == ["a.txt"]
 
@@ -42,20 +47,25 @@ def test_whole_directory(tmp_path, tree):
 
 
 def test_whole_directory_leaves_nothing_after_an_error(tmp_path, tree):
-    with pytest.raises(RuntimeError), files.whole_directory(tmp_path / "1") as temporary:
-        (temporary / "a").write_text("half")
-        raise RuntimeError
+    def fail():
+        with files.whole_directory(tmp_path / "1") as temporary:
+            (temporary / "a").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert tree(tmp_path) == []
 
 
 def test_whole_directory_does_not_replace_another(tmp_path, tree):
-    with (
-        pytest.raises(FileExistsError, match="appeared while it was being written"),
-        files.whole_directory(tmp_path / "1") as temporary,
-    ):
-        (temporary / "a").write_text("mine")
-        (tmp_path / "1").mkdir()
-        (tmp_path / "1" / "b").write_text("theirs")
+    def write():
+        with files.whole_directory(tmp_path / "1") as temporary:
+            (temporary / "a").write_text("mine")
+            (tmp_path / "1").mkdir()
+            (tmp_path / "1" / "b").write_text("theirs")
+
+    with pytest.raises(FileExistsError, match="appeared while it was being written"):
+        write()
     assert tree(tmp_path) == ["1", "1/b"]
 
 

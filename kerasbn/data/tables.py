@@ -30,7 +30,9 @@ def _read(path: Path, subject: str) -> pd.DataFrame:
         raise InputError(subject, "a .csv file", f"{str(path)!r}, which does not exist")
     try:
         # The header is read as a row: pandas would rename repeated columns, and shift them all where rows are longer.
-        cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        cells = pd.read_csv(
+            path, header=None, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig"
+        )
     except pd.errors.EmptyDataError:
         raise InputError(subject, f"{str(path)!r} to have a header and rows", "an empty file") from None
     except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:

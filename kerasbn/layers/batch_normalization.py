@@ -22,8 +22,8 @@ class BatchNormalization(keras.layers.Layer):
 
     and otherwise the moving statistics take the place of the batch's. The variance is the biased one (sum of
     squares divided by the number of values) in both places, as in Keras. Drops in for
-    `keras.layers.BatchNormalization`: same arguments, defaults, weights and their order, so `set_weights` takes
-    the weights of either.
+    `keras.layers.BatchNormalization`: same arguments (but those of batch renormalization), defaults, weights and
+    their order, so `set_weights` takes the weights of either.
 
     Args:
         axis: The channel axis, the one that is kept.

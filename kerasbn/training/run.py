@@ -183,9 +183,8 @@ def _train(config: TrainConfig, splits: Splits, directory: Path | None) -> Run:
     first_epoch = int(history[-1]["epoch"]) if history else 0
     training = config.training
     steps, _ = plan_steps(model, len(prepared.train), training.batch_size)
-    with _nothing_left_behind(directory) if new else contextlib.nullcontext():
+    with _nothing_left_behind(directory) if new else contextlib.nullcontext(), _saying_what_was_kept(directory):
         with (
-            _saying_what_was_kept(directory),
             reporting(f"training {config.model_name}", training.epochs, "epoch") as report,
             interruptible(report.say) as stop,
         ):
@@ -194,7 +193,7 @@ def _train(config: TrainConfig, splits: Splits, directory: Path | None) -> Run:
                 checkpoint.WriteCheckpoints(directory / checkpoint.FILE, keep_best, history),
             ]
             if _is_complete(training, history, keep_best):  # it was killed between its last epoch and its end
-                keep_best.restore()
+                model.set_weights(keep_best.weights)
             else:
                 fit(
                     model,

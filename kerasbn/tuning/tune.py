@@ -48,7 +48,7 @@ def trials_table(study: Study) -> pd.DataFrame:
         values = [row[name] for row in rows if name in row]
         if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
             # A layer that only some trials have would make pandas turn the others' units into fractions.
-            table[name] = pd.array([row.get(name, pd.NA) for row in rows], dtype="Int64")
+            table[name] = pd.Series([row.get(name, pd.NA) for row in rows], dtype="Int64")
     return table
 
 

@@ -13,8 +13,6 @@ from kerasbn.config import ExportConfig, TrainConfig, write_config
 from kerasbn.export import export_run
 
 # Keras 3.15 turns variables into arrays in a way that NumPy 2.4 warns of whenever a model is saved.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 SCHEMA = {
     "kind": "table",
     "columns": [{"name": "age (years)", "type": "numeric"}, {"name": "work", "type": "categorical"}],

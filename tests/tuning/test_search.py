@@ -75,15 +75,6 @@ def test_the_same_in_another_process(search_digits, tmp_path):
     )
     here = os.path.dirname(__file__)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path]), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", code, here, str(tmp_path / name)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        for name in ("a", "b")
-    ]
     output = subprocess.check_output([sys.executable, "-c", code, here, str(tmp_path / "other")], env=environment)
     here = [[dict(r.hyperparameters.values), r.score] for r in search_digits(2).study.trials]
     assert json.loads(output.splitlines()[-1]) == here

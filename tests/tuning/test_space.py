@@ -19,9 +19,6 @@ from kerasbn.config import (
 from kerasbn.data import Features
 from kerasbn.tuning import Draws, FactoryHyperModel, sample_config
 
-# keras.Variable.__array__ under NumPy 2
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 def config(model=None, tune=("learning_rate",), training=None, **search):
     return TuneConfig(

@@ -157,7 +157,5 @@ def test_a_torn_line_is_cut(tmp_path, cut):
 def test_leftovers_of_a_killed_process_go(tmp_path):
     filled(tmp_path, [1.0])
     (tmp_path / ".tmp-1234-trial-00000.npz").touch()
-    (tmp_path / "journal.log.lock").symlink_to(tmp_path / "journal.log")  # what a kill while appending leaves
-    (tmp_path / "journal.log.lock").unlink()
     Study(tmp_path, OBJECTIVE, SETTINGS)
     assert [p.name for p in tmp_path.iterdir()] == ["journal.log"]

@@ -16,9 +16,6 @@ from kerasbn.checks import InputError
 from kerasbn.config import DataConfig, MLPConfig, SearchConfig, TrainConfig, TrainingConfig, TuneConfig
 from kerasbn.tuning import tune
 
-# keras.Variable.__array__ under NumPy 2
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 
 @pytest.fixture
 def config(tmp_path):
