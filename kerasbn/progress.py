@@ -77,14 +77,15 @@ def reporting(description: str, total: float, unit: str, stream: TextIO | None =
     if not console.is_terminal:
         yield Report(description, total, unit, stream, None)
         return
-    whole = Column(no_wrap=True)  # only the text gives way where the terminal is narrow
+    # Only the text gives way where the terminal is narrow.
+    whole, rest = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
         TextColumn("{task.description}", table_column=whole),
         BarColumn(bar_width=20),
         MofNCompleteColumn(table_column=whole),
         TextColumn(f"{unit}s", table_column=whole),
         TimeRemainingColumn(table_column=whole),
-        TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        TextColumn("{task.fields[text]}", markup=False, table_column=rest),
     )
     with Progress(*columns, console=console, expand=True) as bar:
         yield Report(description, total, unit, stream, bar)
