@@ -204,6 +204,9 @@ def _config(name: str, command: _Command, argv: Sequence[str]) -> tuple[Any, arg
     values = _merge(values, _overrides(vars(arguments), command.config))
     for f in dataclasses.fields(command.config):
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values:
+            if arguments.print_config:
+                values[f.name] = f.name.upper()  # to be filled in
+                continue
             doc = field_docs(command.config)[f.name]
             raise InputError(f"kerasbn {name}", f"{f.name.upper()}", "none", doc)
     return from_dict(command.config, values), arguments

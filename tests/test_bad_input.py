@@ -139,7 +139,7 @@ CASES = {
     ),
     "unknown command": (
         "trian",
-        "kerasbn: command: expected one of 'train', 'tune', 'export', 'serve', 'predict'; received 'trian'. "
+        "command: expected one of 'train', 'tune', 'export', 'serve', 'predict'; received 'trian'. "
         "Did you mean 'train'?",
     ),
     "unknown option": (

@@ -44,12 +44,6 @@ def test_the_seed_decides(numbered):
     order(2**31 - 1)
 
 
-def test_training_parts_of_two_seeds_overlap_by_chance_only(numbered):
-    first, second = (load_splits(DataConfig(source=numbered.source, seed=seed)) for seed in (0, 1))
-    shared = len(np.intersect1d(first.validation.inputs, second.test.inputs))
-    assert shared < 50  # 150 of 1000 each: 22 by chance; seed + 1 must not make one the other
-
-
 @pytest.mark.parametrize(
     ("source", "counts"), [("iris", (106, 22, 22)), ("digits", (1257, 270, 270)), ("wine", (124, 27, 27))]
 )

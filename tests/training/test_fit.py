@@ -105,6 +105,7 @@ def test_weight_decay_is_of_kernels_only(iris, name):
     def after_one_step(weight_decay):
         model = mlp(units=(8, 8))
         config = TrainingConfig(epochs=1, batch_size=106, optimizer=name, learning_rate=0.01, weight_decay=weight_decay)
+        model.set_weights([weight + 0.5 for weight in model.get_weights()])  # beta and biases begin with 0
         before = {v.path: v.numpy() for v in model.trainable_variables}
         fit(model, iris.train, iris.validation, config)
         return before, {v.path: v.numpy() for v in model.trainable_variables}
