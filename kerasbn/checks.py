@@ -33,6 +33,18 @@ class InputError(ValueError):
         return type(self), (self.subject, self.expected, self.received, self.remedy)
 
 
+class TaskError(RuntimeError):
+    """The input was right, and yet the task cannot be done: every trial failed, an export differs from its model.
+
+    The command line prints the message alone and exits with 1.
+
+    Example:
+        >>> raise TaskError("All 5 trials failed.")
+        Traceback (most recent call last):
+        kerasbn.checks.TaskError: All 5 trials failed.
+    """
+
+
 def in_range(
     subject: str,
     value: Any,

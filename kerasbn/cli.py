@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 import kerasbn
-from kerasbn.checks import InputError, nearest, one_of
+from kerasbn.checks import InputError, TaskError, nearest, one_of
 from kerasbn.config import (
     MODEL_CONFIGS,
     ExportConfig,
@@ -26,42 +26,60 @@ from kerasbn.config import (
     from_dict,
 )
 from kerasbn.config.documents import field_docs, read_yaml
+from kerasbn.config.fields import without_none
 
+_FAILED = 1
 _WRONG_INPUT = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_OUT_OF_RESOURCES = ("ResourceExhaustedError",)  # TensorFlow's, by name: its class is there only once that is loaded
+_LONGEST = 2000  # characters of a message: TensorFlow's can go on for pages
 
 
-def _train(config: TrainConfig, resume: str | None) -> None:
+def _start(arguments: argparse.Namespace) -> None:
+    """Load TensorFlow, which takes seconds: after what can be checked without it."""
+    if not arguments.debug:
+        from kerasbn.quiet import start_tensorflow
+
+        start_tensorflow()
+
+
+def _train(config: TrainConfig, arguments: argparse.Namespace) -> None:
+    _start(arguments)
     from kerasbn.cli_output import show_run
-    from kerasbn.training import resume as resume_run
-    from kerasbn.training import train
+    from kerasbn.training import resume, train
 
-    show_run(train(config) if resume is None else resume_run(resume))
+    show_run(train(config) if arguments.resume is None else resume(arguments.resume))
 
 
-def _tune(config: TuneConfig) -> None:
+def _tune(config: TuneConfig, arguments: argparse.Namespace) -> None:
+    _start(arguments)
     from kerasbn.cli_output import search_with_progress, show_study
 
     show_study(search_with_progress(config))
 
 
-def _export(config: ExportConfig) -> None:
+def _export(config: ExportConfig, arguments: argparse.Namespace) -> None:
+    _start(arguments)
     from kerasbn.export import export_run
 
     version = export_run(config)
     print(f"exported    {version}\nnext        kerasbn serve {version.parent}")
 
 
-def _serve(config: ServeConfig) -> None:
-    from kerasbn.serving import serve
+def _serve(config: ServeConfig, arguments: argparse.Namespace) -> None:
+    from kerasbn.serving import find_version, serve
 
+    find_version(config.model)
+    _start(arguments)
     serve(config)
 
 
-def _predict(config: PredictConfig) -> None:
+def _predict(config: PredictConfig, arguments: argparse.Namespace) -> None:
     from kerasbn.progress import reporting
-    from kerasbn.serving import predict_file
+    from kerasbn.serving import find_version, predict_file
 
+    find_version(config.model)
+    _start(arguments)
     with reporting("predicting", 1.0, "file") as report:
         path = predict_file(config, lambda done, total: report(round(done / total, 3), f"{done}/{total}", line=False))
     print(f"wrote       {path}")
@@ -69,7 +87,7 @@ def _predict(config: PredictConfig) -> None:
 
 @dataclass(frozen=True)
 class _Command:
-    """A command: what it takes, what it does, and whether a run can be resumed by it."""
+    """A command: what it takes, and what it does."""
 
     config: type
     run: Callable[..., None]
@@ -125,23 +143,23 @@ def _model_leaves(prefix: str) -> Iterator[tuple[str, Any, str, str]]:
 
 
 def _is_text(hint: Any) -> bool:
-    return hint is str or hint == str | None
+    return without_none(hint) is str
 
 
 def _value(text: str, hint: Any, key: str) -> Any:
     """Return what stands on the command line as YAML has it; lists may be written without brackets."""
     if _is_text(hint) or typing.get_origin(hint) is typing.Literal:
         return None if text == "null" and _is_text(hint) and hint is not str else text
+    kind = without_none(hint)
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(key, "a value in YAML", repr(text)) from error
-    is_list = "tuple" in str(hint)
-    if is_list and not isinstance(value, list) and (value is not None or not text):
-        # Names of columns stay texts: "7" is a column and not a number.
+        if typing.get_origin(kind) is not tuple or isinstance(value, list) or (value is None and text):
+            return value
         parts = [part.strip() for part in text.split(",") if part.strip()]
-        return parts if "str" in str(hint) else [yaml.safe_load(part) for part in parts]
-    return value
+        # Names of columns stay texts: "7" is a column and not a number.
+        return parts if typing.get_args(kind)[0] is str else [yaml.safe_load(part) for part in parts]
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(key, "a value in YAML", repr(text)) from error
 
 
 class _Parser(argparse.ArgumentParser):
@@ -194,6 +212,8 @@ def _config(name: str, command: _Command, argv: Sequence[str]) -> tuple[Any, arg
     if unknown:
         options = [f"--{key}" for key, *_ in _leaves(command.config)] + ["--config", "--print-config", "--debug"]
         word = unknown[0].split("=")[0]
+        if not word.startswith("-"):
+            raise InputError(f"kerasbn {name}", "no further words", repr(word), f"See `kerasbn {name} --help`.")
         remedy = nearest(word, options) or f"See `kerasbn {name} --help`."
         raise InputError(f"kerasbn {name}", "an option that it has", repr(word), remedy)
     given = sorted({key for key, *_ in _leaves(command.config)} & vars(arguments).keys())
@@ -242,14 +262,7 @@ def _run(argv: Sequence[str]) -> None:
     if arguments.print_config:
         print(commented(config))
         return
-    if not arguments.debug:
-        from kerasbn.quiet import start_tensorflow
-
-        start_tensorflow()
-    if argv[0] == "train":
-        command.run(config, arguments.resume)
-    else:
-        command.run(config)
+    command.run(config, arguments)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -259,7 +272,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after `kerasbn`; None: those the program was called with.
 
     Returns:
-        0; 2 if what the user gave cannot be used (one message on standard error); 130 after Ctrl-C.
+        0; 2 if what the user gave cannot be used, 1 if the machine or the task itself is in the way (one message on
+        standard error); 130 after Ctrl-C.
+
+    Raises:
+        Exception: Whatever else goes wrong is a defect, and comes with its traceback.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -270,6 +287,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"kerasbn: {error}", file=sys.stderr)
         return _WRONG_INPUT
+    except Exception as error:
+        # Not the user's input and not a defect either: the machine, or a task that cannot be done. Whatever else
+        # it is comes with its traceback.
+        known = isinstance(error, OSError | MemoryError | TaskError) or type(error).__name__ in _OUT_OF_RESOURCES
+        if "--debug" in argv or not known:
+            raise
+        text = str(error).strip() or "there is not enough memory"
+        print(f"kerasbn: {text[:_LONGEST]}", file=sys.stderr)
+        return _FAILED
     except KeyboardInterrupt as interrupt:
         print(f"kerasbn: {str(interrupt) or 'stopped'}", file=sys.stderr)
         return _INTERRUPTED

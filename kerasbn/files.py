@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import time
 import uuid
 import zipfile
 import zlib
@@ -19,7 +20,8 @@ NOT_NUMPY = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZ
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows syncs only what is open for writing; a directory can only be opened for reading.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -41,16 +43,22 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path to write to; at the end it becomes `path`, unless there was an error.
 
     Args:
-        path: Where the file is to appear. An existing file is replaced in one step.
+        path: Where the file is to appear. An existing file, or the one a symbolic link stands for, is replaced in
+            one step.
 
     Yields:
         A temporary path in the same directory, with the same suffix.
+
+    Raises:
+        InputError: If something is there that is no regular file: a directory, a device.
 
     Example:
         >>> with whole_file("metrics.json") as temporary:
         ...     temporary.write_text("{}")
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise InputError(str(path), "a file, or nothing yet", "a directory or a device", "Choose another name.")
     temporary = _temporary(path)
     try:
         yield temporary
@@ -95,6 +103,24 @@ def whole_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync_directory(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(directory: str | os.PathLike[str], seconds: float) -> None:
+    """Remove what processes that were killed while they wrote have left in a directory.
+
+    Args:
+        directory: Where `whole_file` and `whole_directory` wrote.
+        seconds: Age from which a temporary file or directory is taken for left behind: 0 if nobody else can be
+            writing there.
+    """
+    for path in Path(directory).glob(".tmp-*"):
+        with contextlib.suppress(FileNotFoundError):  # it has just become whole
+            if time.time() - path.stat().st_mtime < seconds:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

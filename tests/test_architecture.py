@@ -12,7 +12,7 @@ ROOT = Path(kerasbn.__file__).parent
 
 # Rooms in order; a room may import those of earlier rows.
 ORDER = (
-    ("checks", "files", "progress", "quiet"),
+    ("checks", "files", "layout", "progress", "quiet"),
     ("config",),
     ("data",),
     ("layers", "losses", "schedules"),

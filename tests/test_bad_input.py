@@ -6,6 +6,7 @@ import yaml
 from PIL import Image
 
 from kerasbn import cli
+from kerasbn.checks import TaskError
 from kerasbn.config import TrainConfig, to_dict
 
 CSV = "a,b,y\n" + "".join(f"{i},{i % 5},{'pq'[i % 2]}\n" for i in range(40))
@@ -27,10 +28,12 @@ def make(root):
     (root / "pets" / "cat" / "bad.png").write_bytes(b"no image")
     (root / "pets" / "dog" / "short.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     (root / "file").write_text("a regular file")
-    (root / "newer.yaml").write_text(yaml.safe_dump({**to_dict(TrainConfig()), "version": 2, "more": 1}))
+    (root / "newer.yaml").write_text(yaml.safe_dump({**to_dict(TrainConfig()), "format": 2, "more": 1}))
     (root / "damaged.yaml").write_text("training: {epochs: [1\n")
     (root / "key.yaml").write_text("training: {epoch: 3}\n")
     (root / "list.yaml").write_text("- a\n")
+    (root / "twice.yaml").write_text("name: a\nname: b\n")
+    (root / "deep.yaml").write_text("[" * 3000)
     (root / "no_run").mkdir()
     (root / "no_run" / "notes.txt").write_text("x")
 
@@ -117,7 +120,7 @@ CASES = {
     ),
     "newer config": (
         "train --config {root}/newer.yaml",
-        "version: expected a config of format 1 or older; received 2. "
+        "format: expected a config of format 1 or older; received 2. "
         "The file was written for a newer kerasbn: `pip install --upgrade kerasbn`.",
     ),
     "damaged config": (
@@ -146,9 +149,34 @@ CASES = {
         "train --training.epoch 3",
         "kerasbn train: expected an option that it has; received '--training.epoch'. Did you mean '--training.epochs'?",
     ),
+    "a key that stands twice": (
+        "train --config {root}/twice.yaml",
+        "the key 'name' twice",
+    ),
+    "brackets without end": (
+        "train --config {root}/deep.yaml",
+        "--config: expected '{root}/deep.yaml' to be readable YAML; received maximum recursion depth exceeded",
+    ),
+    "a name that is no name": (
+        "train --name a*b",
+        "name: expected a name of letters, digits, '.', '_' and '-'; received 'a*b'.",
+    ),
+    "a list that is no YAML": (
+        "train --model.units 1,{",
+        "model.units: expected a value in YAML; received '1,{'.",
+    ),
+    "NUL in a path": (
+        "train --data.source a\0b",
+        "data.source: expected a text without NUL characters; received 'a\\x00b'.",
+    ),
+    "output among the images": (
+        "train --data.source {root}/pets --output {root}/pets",
+        "output: expected a directory outside of '{root}/pets'; received '{root}/pets'. "
+        "Runs among the images would be taken for classes; choose another output.",
+    ),
     "a word too many": (
         "train digits",
-        "kerasbn train: expected an option that it has; received 'digits'.",
+        "kerasbn train: expected no further words; received 'digits'. See `kerasbn train --help`.",
     ),
     "value out of range": (
         "train --training.momentum 1.5",
@@ -222,9 +250,12 @@ def test_one_message_and_nothing_half_written(case, tmp_path, tree, capfd, monke
     assert expected in error
     assert [text.startswith("kerasbn: ") for text in lines].count(True) == 1
     assert lines[0].startswith("kerasbn: ")
-    assert len(lines) == 1 or case == "damaged config"  # YAML's own message says where, in several lines
+    assert len(lines) == 1 or case in (
+        "damaged config",
+        "a key that stands twice",
+    )  # YAML's own message says where, in several lines
     # The directory in which runs or studies are kept may be made, when nothing else was wrong so far.
-    kept = {"training that diverges": {"runs", "runs/iris"}, "search without a target": {"studies"}}
+    kept = {"training that diverges": {"runs"}, "search without a target": {"studies"}}
     assert set(tree(tmp_path)) - set(before) <= kept.get(case, set())
 
 
@@ -237,3 +268,28 @@ def test_debug_shows_the_traceback(case, tmp_path, capfd, monkeypatch):
     assert code == 2
     assert error.count("Traceback (most recent call last)") == 1
     assert expected in error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "runs/x"), "kerasbn: [Errno 28] No space left on device: 'runs/x'\n"),
+        (MemoryError(), "kerasbn: there is not enough memory\n"),
+        (TaskError("All 5 trials failed."), "kerasbn: All 5 trials failed.\n"),
+    ],
+)
+def test_what_is_not_the_users_fault_is_one_message_too(error, message, capfd, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("kerasbn.cli.from_dict", fail)
+    assert cli.main(["train"]) == 1
+    assert capfd.readouterr() == ("", message)
+    with pytest.raises(type(error)):
+        cli.main(["train", "--debug"])
+
+
+def test_a_defect_comes_with_its_traceback(monkeypatch):
+    monkeypatch.setattr("kerasbn.cli.from_dict", lambda *_: {}["missing"])
+    with pytest.raises(KeyError):
+        cli.main(["train"])

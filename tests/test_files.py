@@ -99,3 +99,26 @@ def test_writable_directory(tmp_path, tree):
         f"output: expected a directory that can be written to; received {place!r} ({os.strerror(20)}). "
         "Choose another directory, or mend its permissions."
     )
+
+
+def test_a_link_is_followed_and_a_device_left_alone(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    files.write_text(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "text"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(InputError, match=f"{name}: expected a file, or nothing yet; received a directory or"):
+            files.write_text(tmp_path / name, "text")
+
+
+def test_leftovers_are_removed_once_they_are_old(tmp_path, tree):
+    (tmp_path / ".tmp-1-a").write_text("half")
+    (tmp_path / ".tmp-2-b").mkdir()
+    (tmp_path / ".tmp-2-b" / "c").touch()
+    (tmp_path / "a").touch()
+    files.remove_leftovers(tmp_path, 3600)
+    assert len(tree(tmp_path)) == 4
+    files.remove_leftovers(tmp_path, 0)
+    assert tree(tmp_path) == ["a"]

@@ -20,12 +20,11 @@ class ShowProgress(keras.callbacks.Callback):
 
     Args:
         report: Where to; see `kerasbn.progress.reporting`.
-        steps: Steps in an epoch.
     """
 
-    def __init__(self, report: Report, steps: int) -> None:
+    def __init__(self, report: Report) -> None:
         super().__init__()
-        self.report, self.steps = report, steps
+        self.report = report
         self.epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -34,7 +33,7 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Move the bar within the epoch."""
-        done = self.epoch + min(batch + 1, self.steps) / self.steps
+        done = self.epoch + (batch + 1) / self.params["steps"]
         self.report(round(done, 2), summary(logs or {}), line=False)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -3,13 +3,13 @@
 from kerasbn.config.commands import ExportConfig, PredictConfig, ServeConfig
 from kerasbn.config.data import DataConfig
 from kerasbn.config.documents import commented, from_dict, read_config, to_dict, write_config
-from kerasbn.config.format import FORMAT_VERSION
+from kerasbn.config.format import FORMAT
 from kerasbn.config.models import MODEL_CONFIGS, ConvNetConfig, MLPConfig, ModelConfig, ResNetConfig
 from kerasbn.config.search import SearchConfig, TuneConfig
 from kerasbn.config.training import TrainConfig, TrainingConfig
 
 __all__ = [
-    "FORMAT_VERSION",
+    "FORMAT",
     "MODEL_CONFIGS",
     "ConvNetConfig",
     "DataConfig",

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from kerasbn import checks
-from kerasbn.config.format import FORMAT_VERSION, check_name, check_version
+from kerasbn.config.fields import check_fields
+from kerasbn.config.format import FORMAT, check_format, check_name
 
 
 @dataclass(frozen=True)
@@ -13,19 +14,20 @@ class ExportConfig:
     Args:
         run: Run directory of `kerasbn train`, runs/<name>/<time>.
         output: Directory of the model's versions; null: saved_models/<name>.
-        model_version: Number of the version directory, at least 1; null: one more than the newest there.
-        version: Format of this file; 1 is the newest that this kerasbn reads.
+        version: Number of the version directory, at least 1; null: one more than the newest there.
+        format: Format of this file; 1 is the newest that this kerasbn reads.
     """
 
     run: str
     output: str | None = None
-    model_version: int | None = None
-    version: int = FORMAT_VERSION
+    version: int | None = None
+    format: int = FORMAT
 
     def __post_init__(self) -> None:
-        check_version(self.version)
-        if self.model_version is not None:
-            checks.in_range("model_version", self.model_version, 1, integer=True)
+        check_fields(self)
+        check_format(self.format)
+        if self.version is not None:
+            checks.in_range("version", self.version, 1, 2**63 - 1, integer=True)  # TensorFlow Serving's are int64
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,18 @@ class ServeConfig:
         name: Name of the model in the URL; null: the directory's own.
         host: Address to listen on; the default is this machine only.
         port: TCP port for HTTP, 0 to 65535; 0 takes a free one.
-        version: Format of this file; 1 is the newest that this kerasbn reads.
+        format: Format of this file; 1 is the newest that this kerasbn reads.
     """
 
     model: str
     name: str | None = None
     host: str = "127.0.0.1"
     port: int = 8501
-    version: int = FORMAT_VERSION
+    format: int = FORMAT
 
     def __post_init__(self) -> None:
-        check_version(self.version)
+        check_fields(self)
+        check_format(self.format)
         check_name("name", self.name)
         checks.in_range("port", self.port, 0, 65535, integer=True)
 
@@ -62,15 +65,16 @@ class PredictConfig:
             image, or a folder of images.
         output: The .csv file to write: one row an example with the class and all probabilities.
         batch_size: Examples in a call of the model, at least 1.
-        version: Format of this file; 1 is the newest that this kerasbn reads.
+        format: Format of this file; 1 is the newest that this kerasbn reads.
     """
 
     model: str
     input: str
     output: str = "predictions.csv"
     batch_size: int = 256
-    version: int = FORMAT_VERSION
+    format: int = FORMAT
 
     def __post_init__(self) -> None:
-        check_version(self.version)
+        check_fields(self)
+        check_format(self.format)
         checks.in_range("batch_size", self.batch_size, 1, integer=True)

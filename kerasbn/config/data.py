@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kerasbn import checks
 from kerasbn.checks import InputError
+from kerasbn.config.fields import check_fields
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class DataConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, "data.")
         for name in ("validation_fraction", "test_fraction"):
             checks.in_range(f"data.{name}", getattr(self, name), 0, 1, open_low=True, open_high=True)
         if self.validation_fraction + self.test_fraction >= 1:

@@ -1,20 +1,18 @@
 """Configs from and to YAML: nested mappings in, frozen configs out, and the same commented for people."""
 
-import contextlib
 import dataclasses
 import textwrap
-import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, TypeVar
 
 import docstring_parser
 import yaml
 
 from kerasbn import checks, files
 from kerasbn.checks import InputError
-from kerasbn.config.format import check_version
+from kerasbn.config.format import check_format
 from kerasbn.config.models import MODEL_CONFIGS, ModelConfig
 
 Config = TypeVar("Config")
@@ -45,38 +43,6 @@ def to_dict(config: Any) -> dict[str, Any]:
     return _plain(config)
 
 
-def _build(annotation: Any, value: Any, subject: str) -> Any:
-    """Return `value` as `annotation` asks, or raise an `InputError` that names `subject`."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (annotation,) = (a for a in arguments if a is not type(None))
-        return _build(annotation, value, subject)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise InputError(subject, "a list", repr(value))
-        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
-            raise InputError(subject, f"a list of {len(arguments)}", repr(value))
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        return tuple(_build(kind, item, subject) for kind, item in zip(kinds, value, strict=True))
-    if origin is Literal:
-        return checks.one_of(subject, value, arguments)
-    if dataclasses.is_dataclass(annotation):
-        if not isinstance(value, Mapping):
-            raise InputError(subject, "a mapping of keys to values", repr(value))
-        return from_dict(typing.cast(type, annotation), value, subject)
-    if annotation is float and isinstance(value, int | str) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError, OverflowError):  # YAML 1.1 reads 1e-3 as text
-            return float(value)
-    if annotation is str and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, annotation) or (annotation is not bool and isinstance(value, bool)):
-        kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[annotation]
-        raise InputError(subject, kind, repr(value))
-    return value
-
-
 def from_dict(kind: type[Config], values: Mapping[str, Any], subject: str = "") -> Config:
     """Return a config of the given kind from nested dicts; unknown keys are refused.
 
@@ -99,12 +65,19 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], subject: str = "") 
     if kind is ModelConfig:
         name = checks.one_of("model.name", values.get("name", "mlp"), tuple(MODEL_CONFIGS))
         actual = MODEL_CONFIGS[name]
-    if "version" in values:  # before the keys, which a newer format may have more of
-        check_version(values["version"])
+    if "format" in values:  # before the keys, which a newer format may have more of
+        check_format(values["format"])
     hints = typing.get_type_hints(actual)
     valid = [f.name for f in dataclasses.fields(actual)]
     checks.known_keys(subject or "config", values, valid)
-    return actual(**{key: _build(hints[key], value, f"{subject}.{key}".lstrip(".")) for key, value in values.items()})
+    given = dict(values)
+    for key, value in values.items():
+        if dataclasses.is_dataclass(hints[key]) and not isinstance(value, typing.cast(type, hints[key])):
+            part = f"{subject}.{key}".lstrip(".")
+            if not isinstance(value, Mapping):
+                raise InputError(part, "a mapping of keys to values", repr(value))
+            given[key] = from_dict(typing.cast(type, hints[key]), value, part)
+    return actual(**given)
 
 
 def read_config(kind: type[Config], path: str | Path) -> Config:
@@ -123,13 +96,24 @@ def read_config(kind: type[Config], path: str | Path) -> Config:
     return from_dict(kind, read_yaml(path))
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML's own loader keeps the last without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = [key for key in keys if keys.count(key) > 1]
+        if repeated:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {repeated[0]!r} twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML file, or raise an `InputError` that says what is wrong with it."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError("--config", "a YAML file", f"{str(path)!r}, which does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a huge number
         raise InputError("--config", f"{str(path)!r} to be readable YAML", str(error)) from error
     if values is None:
         return {}

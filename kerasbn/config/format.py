@@ -1,33 +1,34 @@
-"""The format of config files: its version, and what a name may be made of."""
+"""The format of config files: its number, and what a name may be made of."""
 
+import re
 from typing import Any
 
 from kerasbn import checks
 from kerasbn.checks import InputError
 
-FORMAT_VERSION = 1  # raised when an older kerasbn could misread a newer file
+FORMAT = 1  # raised when an older kerasbn could misread a newer file
 
-_NOT_IN_NAMES = "/\\:?#%\"'<>| \t\n"
+_NOT_IN_NAMES = re.compile(r"[^\w.-]")
 
 
-def check_version(version: Any) -> None:
+def check_format(number: Any) -> None:
     """Raise an `InputError` if a config file is of a format newer than this kerasbn knows."""
-    checks.in_range("version", version, 1, integer=True)
-    if version > FORMAT_VERSION:
+    checks.in_range("format", number, 1, integer=True)
+    if number > FORMAT:
         raise InputError(
-            "version",
-            f"a config of format {FORMAT_VERSION} or older",
-            version,
+            "format",
+            f"a config of format {FORMAT} or older",
+            number,
             "The file was written for a newer kerasbn: `pip install --upgrade kerasbn`.",
         )
 
 
 def as_name(text: str) -> str:
     """Return `text` as `check_name` wants it: "my data" as "my_data"."""
-    return "".join("_" if c in _NOT_IN_NAMES else c for c in text).lstrip(".") or "model"
+    return _NOT_IN_NAMES.sub("_", text).lstrip(".") or "model"
 
 
 def check_name(subject: str, name: str | None) -> None:
     """Raise an `InputError` if a model's name would not do as a directory and in a URL."""
-    if name is not None and (not name or name.startswith(".") or any(c in name for c in _NOT_IN_NAMES)):
+    if name is not None and (not name or name.startswith(".") or _NOT_IN_NAMES.search(name)):
         raise InputError(subject, "a name of letters, digits, '.', '_' and '-'", repr(name))

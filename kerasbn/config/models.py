@@ -1,13 +1,13 @@
 """Configs of the models: one a family."""
 
 import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from kerasbn import checks
 from kerasbn.checks import InputError
+from kerasbn.config.fields import check_fields
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "selu", "tanh", "sigmoid"]
 
@@ -35,7 +35,7 @@ class ModelConfig:
     bn_epsilon: float = 1e-3
 
     def __post_init__(self) -> None:
-        checks.one_of("model.activation", self.activation, typing.get_args(Activation))
+        check_fields(self, "model.")
         checks.in_range("model.dropout", self.dropout, 0, 1, open_high=True)
         checks.in_range("model.l1", self.l1, 0)
         checks.in_range("model.l2", self.l2, 0)

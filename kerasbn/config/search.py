@@ -1,12 +1,12 @@
 """Configs of a search: what is drawn, and for how long."""
 
 import dataclasses
-import typing
 from dataclasses import dataclass, field
 from typing import Literal
 
 from kerasbn import checks
 from kerasbn.checks import InputError
+from kerasbn.config.fields import check_fields
 from kerasbn.config.training import TrainConfig
 
 Tuned = Literal["learning_rate", "momentum", "units", "layers", "batch_size", "dropout", "decay_rate"]
@@ -55,14 +55,13 @@ class SearchConfig:
     output: str = "studies"
 
     def __post_init__(self) -> None:
+        check_fields(self, "search.")
         checks.in_range("search.max_trials", self.max_trials, 1, integer=True)
         if self.max_minutes is not None:
             checks.in_range("search.max_minutes", self.max_minutes, 0, open_low=True)
         checks.in_range("search.epochs", self.epochs, 1, integer=True)
         if not self.tune:
             raise InputError("search.tune", "at least one hyperparameter", "()", "Use `kerasbn train` for none.")
-        for tuned in self.tune:
-            checks.one_of("search.tune", tuned, typing.get_args(Tuned))
         for name, (low, high) in {
             "units": (1, 2**20),
             "layers": (1, 100),
@@ -89,7 +88,7 @@ class TuneConfig(TrainConfig):
     """Everything that decides a search: the training runs it varies, and what it varies in them.
 
     Args:
-        version: Format of this file; 1 is the newest that this kerasbn reads.
+        format: Format of this file; 1 is the newest that this kerasbn reads.
         name: Name of the study's directory and of the model; null: taken from the source.
         output: Directory in which runs are kept.
         data: Where the examples come from and how they are split.

@@ -2,7 +2,6 @@
 
 import math
 import os
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,8 @@ from typing import Literal
 from kerasbn import checks
 from kerasbn.checks import InputError
 from kerasbn.config.data import DataConfig
-from kerasbn.config.format import FORMAT_VERSION, as_name, check_name, check_version
+from kerasbn.config.fields import check_fields
+from kerasbn.config.format import FORMAT, as_name, check_format, check_name
 from kerasbn.config.models import MLPConfig, ModelConfig
 
 Decay = Literal["constant", "inverse_time", "exponential", "inverse_sqrt"]
@@ -58,15 +58,14 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, "training.")
         checks.in_range("training.epochs", self.epochs, 1, integer=True)
         checks.in_range(
             "training.batch_size", self.batch_size, 2, integer=True, remedy="A batch of one has no variance."
         )
-        checks.one_of("training.optimizer", self.optimizer, typing.get_args(Optimizer))
         checks.in_range("training.learning_rate", self.learning_rate, 0, open_low=True)
         checks.in_range("training.momentum", self.momentum, 0, 1, open_high=True)
         checks.in_range("training.weight_decay", self.weight_decay, 0)
-        checks.one_of("training.decay", self.decay, typing.get_args(Decay))
         if self.decay_rate is not None:
             # As the formulas in kerasbn.schedules, so that it is told before the data is read.
             high = 1 if self.decay == "exponential" else math.inf
@@ -79,7 +78,6 @@ class TrainingConfig:
                     "Choose a formula with training.decay, or leave the rate out.",
                 )
         checks.in_range("training.label_smoothing", self.label_smoothing, 0, 1, open_high=True)
-        checks.one_of("training.monitor", self.monitor, typing.get_args(Monitor))
         if self.patience is not None:
             checks.in_range("training.patience", self.patience, 1, integer=True)
         checks.in_range("training.seed", self.seed, 0, 2**31 - 1, integer=True)
@@ -90,7 +88,7 @@ class TrainConfig:
     """Everything that decides a training run.
 
     Args:
-        version: Format of this file; 1 is the newest that this kerasbn reads.
+        format: Format of this file; 1 is the newest that this kerasbn reads.
         name: Name of the run's directory and of the model; null: taken from the source.
         output: Directory in which runs are kept.
         data: Where the examples come from and how they are split.
@@ -98,7 +96,7 @@ class TrainConfig:
         training: How the model is trained.
     """
 
-    version: int = FORMAT_VERSION
+    format: int = FORMAT
     name: str | None = None
     output: str = "runs"
     data: DataConfig = field(default_factory=DataConfig)
@@ -106,7 +104,8 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        check_version(self.version)
+        check_fields(self)
+        check_format(self.format)
         check_name("name", self.name)
 
     @property

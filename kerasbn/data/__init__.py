@@ -2,7 +2,7 @@
 
 from kerasbn.data.dataset import Dataset, Features, Inputs, Source, Splits
 from kerasbn.data.pipeline import evaluation_batches, training_batches
-from kerasbn.data.preprocessing import Prepared, fit_preprocessor, prepare, run_in_chunks
+from kerasbn.data.preprocessing import Prepared, examples_at_once, fit_preprocessor, prepare, run_in_chunks
 from kerasbn.data.splits import content_hash, load_splits
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Splits",
     "content_hash",
     "evaluation_batches",
+    "examples_at_once",
     "fit_preprocessor",
     "load_splits",
     "prepare",

@@ -45,7 +45,15 @@ def training_batches(data: Features, batch_size: int, steps: int, seed: int, fir
     return epochs.flat_map(batches_of).with_options(_options()).prefetch(2)
 
 
-def evaluation_batches(data: Features, batch_size: int = 1024) -> tf.data.Dataset:
-    """Return all examples once, in order, in batches of `batch_size` and a smaller last one."""
+def evaluation_batches(data: Features, batch_size: int) -> tf.data.Dataset:
+    """Return all examples once, in order, in batches of a size and a smaller last one.
+
+    Args:
+        data: Features and labels, kept in memory.
+        batch_size: Examples in a batch, at least 1.
+
+    Returns:
+        Batches (x, y).
+    """
     parts = (data.inputs, data.labels)
     return tf.data.Dataset.from_tensor_slices(parts).batch(batch_size).with_options(_options()).prefetch(2)

@@ -1,5 +1,6 @@
 """From raw inputs to features: normalisation, missing values and categories, as layers inside the model."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from kerasbn.data.dataset import Features, Inputs, Splits, count, take
 
-_CHUNK = 4096  # examples at a time: statistics and features need no second copy of the data
+_BYTES = 32 * 2**20  # of memory that a chunk of examples may take: no second copy of the data is made
 _SMALLEST, _LARGEST = 1e-6, 1e18  # standard deviations that Keras's Normalization divides by as they are
 
 
@@ -22,8 +23,9 @@ def _statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     included) and gives them scale 1, so that they become 0.
     """
     scaler = StandardScaler()
-    for start in range(0, len(values), _CHUNK):
-        chunk = values[start : start + _CHUNK]
+    rows = max(1, _BYTES // (8 * values[0].size))
+    for start in range(0, len(values), rows):
+        chunk = values[start : start + rows]
         with np.errstate(invalid="ignore"):  # 0 / 0 where a feature has no value at all
             scaler.partial_fit(chunk.reshape(-1, values.shape[-1]).astype(np.float64))
     return np.nan_to_num(scaler.mean_), np.nan_to_num(scaler.scale_**2, nan=1.0)
@@ -116,17 +118,31 @@ def _tensors(inputs: Inputs) -> Any:
     return tf.cast(tf.constant(inputs), tf.float32)
 
 
-def run_in_chunks(model: keras.Model, inputs: Inputs, chunk: int = _CHUNK) -> np.ndarray:
+def examples_at_once(model: keras.Model) -> int:
+    """Return how many examples a model takes in a call whose largest layer stays within 32 MiB.
+
+    Args:
+        model: A functional or sequential model.
+
+    Returns:
+        1 to 4096.
+    """
+    values = (math.prod(side or 1 for side in layer.output.shape[1:]) for layer in model.layers)
+    return max(1, min(4096, _BYTES // (4 * max(values))))
+
+
+def run_in_chunks(model: keras.Model, inputs: Inputs, chunk: int | None = None) -> np.ndarray:
     """Return the model's output (inference mode) for all examples, a chunk at a time.
 
     Args:
-        model: Takes raw inputs.
-        inputs: Raw inputs.
-        chunk: Examples in a call, at least 1.
+        model: Takes such inputs.
+        inputs: Raw inputs, or features.
+        chunk: Examples in a call, at least 1; None: as many as the model takes at once.
 
     Returns:
         (n, ...) float32.
     """
+    chunk = chunk or examples_at_once(model)
     output = np.empty((count(inputs), *model.output_shape[1:]), np.float32)
     for start in range(0, len(output), chunk):
         output[start : start + chunk] = model(_tensors(take(inputs, slice(start, start + chunk))), training=False)

@@ -63,9 +63,13 @@ def _check_classes(labels: np.ndarray, names: tuple[str, ...], needed: int) -> N
         raise InputError("data.source", f"at least {needed} examples of each class", ", ".join(rare[:5]), remedy)
 
 
-def _summary(labels: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
-    counts = np.bincount(labels, minlength=len(names))
-    return {"examples": len(labels), "by_class": dict(zip(names, counts.tolist(), strict=True))}
+def _summary(part: Dataset, names: tuple[str, ...]) -> dict[str, Any]:
+    counts = np.bincount(part.labels, minlength=len(names))
+    return {
+        "examples": len(part),
+        "by_class": dict(zip(names, counts.tolist(), strict=True)),
+        "content_hash": content_hash(part),
+    }
 
 
 def load_splits(config: DataConfig) -> Splits:
@@ -116,9 +120,11 @@ def load_splits(config: DataConfig) -> Splits:
         "class_names": list(source.class_names),
         "schema": dict(source.schema),
         "seed": config.seed,
+        "validation_fraction": config.validation_fraction,
+        "test_fraction": None if source.test is not None else config.test_fraction,
         "content_hash": content_hash(source.examples, *([] if source.test is None else [source.test])),
-        "train": _summary(train.labels, source.class_names),
-        "validation": _summary(validation.labels, source.class_names),
-        "test": _summary(test.labels, source.class_names),
+        "train": _summary(train, source.class_names),
+        "validation": _summary(validation, source.class_names),
+        "test": _summary(test, source.class_names),
     }
     return Splits(train, validation, test, source.class_names, source.schema, manifest)

@@ -115,7 +115,7 @@ def export_run(config: ExportConfig) -> Path:
     return export_saved_model(
         model,
         config.output or Path("saved_models") / trained.model_name,
-        config.model_version,
+        config.version,
         labels=manifest["class_names"],
         schema=manifest["schema"],
         details={"run": str(run), "metrics": metrics},

@@ -12,13 +12,10 @@ import keras
 import numpy as np
 
 import kerasbn
-from kerasbn import files
+from kerasbn import files, layout
 from kerasbn.checks import InputError
 from kerasbn.export import signatures, verification, versions
 from kerasbn.export.signatures import Input
-
-DESCRIPTION = "assets.extra/description.json"  # TensorFlow Serving leaves unknown files in assets.extra alone
-_FORMAT = 1  # raised when an older kerasbn could misread a newer description
 
 
 def _check_labels(labels: Sequence[Any] | None, classes: int) -> list[str]:
@@ -102,7 +99,7 @@ def export_saved_model(
     files.writable_directory(path, "path")
     number = versions.next_version(path, version)
     description = {
-        "format": _FORMAT,
+        "format": layout.DESCRIPTION_FORMAT,
         "name": path.resolve().name,
         "version": number,
         "labels": names,
@@ -122,8 +119,8 @@ def export_saved_model(
     try:
         with files.whole_directory(directory) as temporary:
             signatures.write_saved_model(model, inputs, temporary)
-            (temporary / DESCRIPTION).parent.mkdir()
-            files.write_json(temporary / DESCRIPTION, description)
+            (temporary / layout.DESCRIPTION).parent.mkdir()
+            files.write_json(temporary / layout.DESCRIPTION, description)
             verification.verify(temporary, inputs, arrays, expected)
     except FileExistsError as error:
         raise versions.taken(directory, max(versions.existing_versions(path)) + 1) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
 from kerasbn.checks import InputError
 from kerasbn.export.signatures import Input, call_model, made_up
@@ -72,11 +73,6 @@ def check_examples(inputs: Sequence[Input], examples: object) -> dict[str, np.nd
     return arrays
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
 def keras_probabilities(model: keras.Model, inputs: Sequence[Input], examples: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return what the Keras model itself says: softmax of its logits, (examples, classes).
 
@@ -100,7 +96,7 @@ def keras_probabilities(model: keras.Model, inputs: Sequence[Input], examples: M
             "outputs of at least 0 that sum to 1",
             "Leave out the softmax at the end and train with a loss on logits.",
         )
-    return _softmax(logits)
+    return softmax(logits, axis=-1)
 
 
 def verify(
@@ -128,7 +124,7 @@ def verify(
             (answer,) = signature(**tensors).values()
             received = answer.numpy().astype(np.float64)
             if name == "logits":
-                received = _softmax(received)
+                received = softmax(received, axis=-1)
             same = np.isnan(received) & np.isnan(expected[:batch_size])  # both say NaN for a missing value
             difference = float(np.where(same, 0, np.abs(received - expected[:batch_size])).max())
             if not difference <= TOLERANCE:  # so that NaN is refused, too

@@ -16,6 +16,8 @@ from kerasbn.serving.artefact import Engine, Signature, TensorInfo
 from kerasbn.serving.errors import RequestError
 
 _INITIALISATION = "__saved_model_init_op"  # runs once on loading; TensorFlow lists it among the signatures
+# What tf.saved_model.load raises where a file is damaged; IndexError is a file of variables that is cut short.
+_NOT_LOADABLE = (OSError, ValueError, KeyError, IndexError, tf.errors.OpError)
 
 
 def _damaged(path: Path, error: Exception) -> InputError:
@@ -84,7 +86,7 @@ def load_engine(path: Path, signatures: Mapping[str, Signature], metadata: Mappi
     try:
         loaded = tf.saved_model.load(str(path))
         functions = {name: loaded.signatures[name] for name in signatures}
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+    except _NOT_LOADABLE as error:
         raise _damaged(path, error) from error
     arguments: dict[str, dict[str, tuple[str, Any]]] = {}
     for name, signature in signatures.items():

@@ -13,7 +13,6 @@ from kerasbn.callbacks import KeepBest
 from kerasbn.checks import InputError
 from kerasbn.training.fit import History
 
-FILE = "checkpoint.npz"
 _SECONDS_BETWEEN = 10.0
 
 

@@ -1,13 +1,18 @@
 """From a training config to a compiled model: optimizer, loss, schedule, steps in one execution."""
 
+import math
+from typing import NamedTuple
+
 import keras
 import numpy as np
+from sklearn.utils.class_weight import compute_class_weight
 
 from kerasbn import schedules
 from kerasbn.config import TrainingConfig
 from kerasbn.losses import SoftmaxCrossEntropy
 
 _MAX_STEPS = 64  # in one execution; more saves nothing measurable
+_COVERED = 0.9  # share of the examples that an epoch has at least
 _LEFT_OUT = 0.02  # share of an epoch's steps that may be left out, so that whole executions remain
 _SECONDS = 0.25  # that one execution may take: progress and Ctrl-C wait for it
 _MULTIPLICATIONS_PER_SECOND = 2e10  # forward and backward on two ordinary CPU cores
@@ -43,49 +48,82 @@ def optimizer_of(config: TrainingConfig) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def steps_per_execution(model: keras.Model, steps: int, batch_size: int) -> int:
-    """Return how many training steps to run in one call of TensorFlow.
+class Plan(NamedTuple):
+    """How an epoch is cut.
+
+    Args:
+        batch_size: Examples in a step.
+        steps: Steps in an epoch.
+        in_one: Steps in one call of TensorFlow; divides `steps`.
+    """
+
+    batch_size: int
+    steps: int
+    in_one: int
+
+
+def plan_epoch(model: keras.Model, examples: int, batch_size: int) -> Plan:
+    """Return batches that cover nearly all examples, and how many of them to run in one call of TensorFlow.
 
     A call costs about 2 ms whatever the model: small models take many steps in one, large ones one. The cost of
     a step is estimated by its multiplications: kernel size times output positions, forward and twice backward.
 
     Args:
-        model: The model that is trained; built.
-        steps: Batches in an epoch, at least 1.
-        batch_size: Examples in a batch.
+        model: Features to logits.
+        examples: Number of training examples, at least 1.
+        batch_size: Examples in a batch, as wished. It gets smaller where whole batches of that size would leave
+            out more than a tenth of a small set.
 
     Returns:
-        At least 1 and at most `steps`; `steps // result * result` is within 2% of `steps`.
+        The plan. What an epoch leaves out are other examples in each: the incomplete batch, and at most 2% of
+        the steps, so that all calls have equally many.
     """
+    steps = examples // batch_size
+    if steps * batch_size < _COVERED * examples:
+        batch_size = max(2, examples // -(-examples // batch_size))  # one alone has no variance
+        steps = examples // batch_size
     multiplications = 0.0
     for layer in model.layers:
-        positions = float(np.prod([side or 1 for side in layer.output.shape[1:-1]]))
-        multiplications += sum(float(np.prod(w.shape)) for w in layer.trainable_weights) * positions
+        positions = math.prod(side or 1 for side in layer.output.shape[1:-1])
+        multiplications += sum(math.prod(w.shape) for w in layer.trainable_weights) * positions
     seconds = 3 * multiplications * batch_size / _MULTIPLICATIONS_PER_SECOND
-    most = int(min(_MAX_STEPS, max(1, _SECONDS / max(seconds, 1e-9))))
-    fitting = (n for n in range(min(most, steps), 0, -1) if steps % n <= _LEFT_OUT * steps)
-    return next(fitting)
+    most = int(min(_MAX_STEPS, steps, max(1, _SECONDS / max(seconds, 1e-9))))
+    in_one = next(n for n in range(most, 0, -1) if steps % n <= _LEFT_OUT * steps)
+    return Plan(batch_size, steps // in_one * in_one, in_one)
 
 
-def compile_model(
-    model: keras.Model, config: TrainingConfig, class_weight: list[float] | None = None, steps: int = 1
-) -> keras.Model:
+def balanced_class_weight(labels: np.ndarray) -> list[float]:
+    """Return n / (k n_c) for each of the k classes c, so that each counts the same in the loss.
+
+    Args:
+        labels: (n,) positions of classes, each at least once.
+
+    Returns:
+        A weight a class.
+    """
+    return compute_class_weight("balanced", classes=np.unique(labels), y=labels).tolist()
+
+
+def compile_model(model: keras.Model, config: TrainingConfig, labels: np.ndarray) -> keras.Model:
     """Compile a model that returns logits, as the config says.
 
     Args:
         model: Features to logits.
         config: See `kerasbn.config.TrainingConfig`.
-        class_weight: Weight of each class in the loss; None: all 1.
-        steps: Training steps in one call of TensorFlow; see `steps_per_execution`.
+        labels: (n,) labels of the training examples: their number and balance count.
 
     Returns:
         The model, compiled.
+
+    Example:
+        >>> model = compile_model(create_model("mlp", (64,), 10), TrainingConfig(), prepared.train.labels)
     """
+    class_weight = balanced_class_weight(labels) if config.class_weight else None
     model.compile(
         optimizer=optimizer_of(config),
         loss=SoftmaxCrossEntropy(label_smoothing=config.label_smoothing, class_weight=class_weight),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        steps_per_execution=steps,
+        steps_per_execution=plan_epoch(model, len(labels), config.batch_size).in_one,
         jit_compile=False,  # on a CPU XLA makes these models slower, and compiles for seconds
     )
     return model

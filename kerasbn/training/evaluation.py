@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 from kerasbn.checks import InputError
@@ -20,10 +21,7 @@ def probabilities(model: keras.Model, features: np.ndarray) -> np.ndarray:
     Returns:
         (n, classes) float64, each row summing to 1.
     """
-    logits = run_in_chunks(model, features, 1024).astype(np.float64)
-    with np.errstate(invalid="ignore"):  # infinite logits: `evaluate` says so
-        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return softmax(run_in_chunks(model, features).astype(np.float64), axis=-1)
 
 
 def evaluate(model: keras.Model, data: Features, classes: int) -> dict[str, Any]:

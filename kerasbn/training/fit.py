@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
-from sklearn.utils.class_weight import compute_class_weight
 
 from kerasbn.callbacks import KeepBest, LearningRateDecay
 from kerasbn.config import TrainingConfig
-from kerasbn.data import Features, evaluation_batches, training_batches
-from kerasbn.training.compile import compile_model, schedule_of, steps_per_execution
+from kerasbn.data import Features, evaluation_batches, examples_at_once, training_batches
+from kerasbn.training.compile import compile_model, plan_epoch, schedule_of
 
 History = list[dict[str, float]]  # one entry an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate
 
@@ -27,35 +25,6 @@ class _Record(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
         if self.stop is not None and self.stop.is_set():
             self.model.stop_training = True
-
-
-def plan_steps(model: keras.Model, examples: int, batch_size: int) -> tuple[int, int]:
-    """Return the steps of an epoch and how many of them run in one call of TensorFlow.
-
-    Args:
-        model: Features to logits.
-        examples: Number of training examples; fewer than a batch are one batch.
-        batch_size: Examples in a batch.
-
-    Returns:
-        Steps of an epoch, a multiple of the second number: the incomplete batch is left out, and at most 2% of
-        the others, different ones in each epoch.
-    """
-    steps = max(1, examples // batch_size)
-    in_one = steps_per_execution(model, steps, min(batch_size, examples))
-    return steps // in_one * in_one, in_one
-
-
-def balanced_class_weight(labels: np.ndarray) -> list[float]:
-    """Return n / (k n_c) for each of the k classes c, so that each counts the same in the loss.
-
-    Args:
-        labels: (n,) positions of classes, each at least once.
-
-    Returns:
-        A weight a class.
-    """
-    return compute_class_weight("balanced", classes=np.unique(labels), y=labels).tolist()
 
 
 def fit(
@@ -92,17 +61,15 @@ def fit(
         0.96
     """
     history = [] if history is None else history
-    batch_size = min(config.batch_size, len(train))
-    steps, in_one = plan_steps(model, len(train), batch_size)
+    plan = plan_epoch(model, len(train), config.batch_size)
     if not model.compiled:
-        class_weight = balanced_class_weight(train.labels) if config.class_weight else None
-        compile_model(model, config, class_weight, in_one)
+        compile_model(model, config, train.labels)
     keep_best = keep_best or KeepBest(config.monitor, config.patience)
     order = [LearningRateDecay(schedule_of(config), unit="epoch"), keep_best, _Record(history, stop), *callbacks]
     model.fit(
-        training_batches(train, batch_size, steps, config.seed, first_epoch),
-        validation_data=evaluation_batches(validation),
-        steps_per_epoch=steps,
+        training_batches(train, plan.batch_size, plan.steps, config.seed, first_epoch),
+        validation_data=evaluation_batches(validation, examples_at_once(model)),
+        steps_per_epoch=plan.steps,
         initial_epoch=first_epoch,
         epochs=config.epochs,
         shuffle=False,  # the pipeline does it

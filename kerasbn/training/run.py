@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ import keras
 import numpy as np
 import pandas as pd
 
-from kerasbn import files, models
+from kerasbn import files, layout, models
 from kerasbn.callbacks import KeepBest, ShowProgress
 from kerasbn.checks import InputError
 from kerasbn.config import TrainConfig, TrainingConfig, read_config, write_config
-from kerasbn.data import Inputs, Prepared, Splits, load_splits, prepare
+from kerasbn.data import Features, Inputs, Prepared, Splits, load_splits, prepare
 from kerasbn.data.dataset import take
 from kerasbn.data.preprocessing import free_name
 from kerasbn.progress import reporting
@@ -25,7 +25,7 @@ from kerasbn.training import checkpoint, curves
 from kerasbn.training.compile import compile_model
 from kerasbn.training.environment import environment
 from kerasbn.training.evaluation import evaluate, probabilities
-from kerasbn.training.fit import History, balanced_class_weight, fit, plan_steps
+from kerasbn.training.fit import History, fit
 from kerasbn.training.interrupt import interruptible
 
 _EXAMPLES = 16  # kept with the run, so that an exported model can be checked without the data
@@ -44,25 +44,26 @@ class Run:
     metrics: dict[str, Any]
 
 
-def _new_directory(config: TrainConfig) -> Path:
-    parent = files.writable_directory(config.output, "output") / config.model_name
-    files.writable_directory(parent, "output")
+def _new_directory(config: TrainConfig, manifest: Mapping[str, Any]) -> Path:
+    """Return a new run directory, which appears with everything that is known before training."""
+    files.writable_directory(config.output, "output")
+    parent = files.writable_directory(Path(config.output) / config.model_name, "output")
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
-        directory = parent / (stamp + suffix)
-        with contextlib.suppress(FileExistsError):  # another run began in the same second
-            directory.mkdir()
-            return directory
-    raise FileExistsError(f"a thousand runs in one second: {directory}")
+    names = (stamp, *(f"{stamp}-{number}" for number in range(2, 1000)))
+    directory = next(parent / name for name in names if not (parent / name).exists())
+    with contextlib.suppress(FileExistsError):  # another run began in this moment, and took the name
+        with files.whole_directory(directory) as temporary:
+            write_config(config, temporary / layout.CONFIG)
+            files.write_json(temporary / layout.DATA, dict(manifest))
+            files.write_json(temporary / layout.ENVIRONMENT, environment())
+        return directory
+    return _new_directory(config, manifest)
 
 
-def _build(config: TrainConfig, splits: Splits, prepared: Prepared) -> keras.Model:
+def _build(config: TrainConfig, splits: Splits, train: Features) -> keras.Model:
     """Return the compiled model from features to logits."""
-    features = prepared.train
-    model = models.from_config(config.model, features.inputs.shape[1:], len(splits.class_names))
-    class_weight = balanced_class_weight(features.labels) if config.training.class_weight else None
-    _, in_one = plan_steps(model, len(features), config.training.batch_size)
-    return compile_model(model, config.training, class_weight, in_one)
+    model = models.from_config(config.model, train.inputs.shape[1:], len(splits.class_names))
+    return compile_model(model, config.training, train.labels)
 
 
 def whole_model(preprocessor: keras.Model, classifier: keras.Model) -> keras.Model:
@@ -84,7 +85,7 @@ def whole_model(preprocessor: keras.Model, classifier: keras.Model) -> keras.Mod
 def _write_examples(path: Path, inputs: Inputs, predicted: np.ndarray) -> None:
     """Write raw inputs with the probabilities they get."""
     if isinstance(inputs, dict):
-        arrays: dict[str, np.ndarray] = {f"column:{name}": column for name, column in inputs.items()}
+        arrays: dict[str, np.ndarray] = {layout.EXAMPLE_COLUMN + name: column for name, column in inputs.items()}
     else:
         arrays = {"inputs": inputs}
     plain: dict[str, Any] = {
@@ -95,7 +96,7 @@ def _write_examples(path: Path, inputs: Inputs, predicted: np.ndarray) -> None:
 
 
 def _write_history(directory: Path, history: History) -> None:
-    files.write_text(directory / "history.csv", pd.DataFrame(history).to_csv(index=False))
+    files.write_text(directory / layout.HISTORY, pd.DataFrame(history).to_csv(index=False))
 
 
 @contextlib.contextmanager
@@ -105,6 +106,8 @@ def _nothing_left_behind(directory: Path) -> Iterator[None]:
         yield
     except InputError:
         shutil.rmtree(directory)
+        with contextlib.suppress(OSError):  # earlier runs are in it
+            directory.parent.rmdir()
         raise
 
 
@@ -114,7 +117,7 @@ def _saying_what_was_kept(directory: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = "its last checkpoint is kept" if (directory / checkpoint.FILE).exists() else "nothing is kept yet"
+        kept = "its last checkpoint is kept" if (directory / layout.CHECKPOINT).exists() else "nothing is kept yet"
         raise KeyboardInterrupt(
             f"Stopped in {directory}; {kept}. To go on: kerasbn train --resume {directory}"
         ) from None
@@ -150,18 +153,18 @@ def _finish(
         "test": evaluate(model, prepared.test, classes),
     }
     whole = whole_model(prepared.preprocessor, model)
-    with files.whole_file(directory / "model.keras") as temporary:
+    with files.whole_file(directory / layout.MODEL) as temporary:
         whole.save(temporary)
     features = prepared.test.inputs[:_EXAMPLES]
     _write_examples(
-        directory / "examples.npz", take(splits.test.inputs, slice(_EXAMPLES)), probabilities(model, features)
+        directory / layout.EXAMPLES, take(splits.test.inputs, slice(_EXAMPLES)), probabilities(model, features)
     )
     _write_history(directory, history)
     title = f"{config.model_name}: {config.model.name}, test accuracy {metrics['test']['accuracy']:.4f}"
-    curves.draw(history, metrics["best_epoch"], title, directory / "learning_curves.png")
-    files.write_json(directory / "metrics.json", metrics)
+    curves.draw(history, metrics["best_epoch"], title, directory / layout.CURVES)
+    files.write_json(directory / layout.METRICS, metrics)
     if metrics["status"] == "complete":
-        (directory / checkpoint.FILE).unlink(missing_ok=True)
+        (directory / layout.CHECKPOINT).unlink(missing_ok=True)
     return Run(directory, metrics)
 
 
@@ -169,28 +172,24 @@ def _train(config: TrainConfig, splits: Splits, directory: Path | None) -> Run:
     begun = time.monotonic()
     keras.utils.set_random_seed(config.training.seed)
     prepared = prepare(splits)
-    model = _build(config, splits, prepared)
+    model = _build(config, splits, prepared.train)
     keep_best = KeepBest(config.training.monitor, config.training.patience)
     history: History = []
     new = directory is None
     if directory is None:
-        directory = _new_directory(config)
-        write_config(config, directory / "config.yaml")
-        files.write_json(directory / "data.json", dict(splits.manifest))
-        files.write_json(directory / "environment.json", environment())
-    elif (directory / checkpoint.FILE).exists():
-        history = checkpoint.load(directory / checkpoint.FILE, model, keep_best)
+        directory = _new_directory(config, splits.manifest)
+    elif (directory / layout.CHECKPOINT).exists():
+        history = checkpoint.load(directory / layout.CHECKPOINT, model, keep_best)
     first_epoch = int(history[-1]["epoch"]) if history else 0
     training = config.training
-    steps, _ = plan_steps(model, len(prepared.train), training.batch_size)
     with _nothing_left_behind(directory) if new else contextlib.nullcontext(), _saying_what_was_kept(directory):
         with (
             reporting(f"training {config.model_name}", training.epochs, "epoch") as report,
             interruptible(report.say) as stop,
         ):
             callbacks = [
-                ShowProgress(report, steps),
-                checkpoint.WriteCheckpoints(directory / checkpoint.FILE, keep_best, history),
+                ShowProgress(report),
+                checkpoint.WriteCheckpoints(directory / layout.CHECKPOINT, keep_best, history),
             ]
             if _is_complete(training, history, keep_best):  # it was killed between its last epoch and its end
                 model.set_weights(keep_best.weights)
@@ -231,7 +230,18 @@ def train(config: TrainConfig) -> Run:
         >>> run.metrics["test"]["accuracy"]
         0.95
     """
+    source, output = Path(config.data.source).resolve(), Path(config.output).resolve()
+    if source.is_dir() and output.joinpath(config.model_name).is_relative_to(source):
+        remedy = "Runs among the images would be taken for classes; choose another output."
+        raise InputError("output", f"a directory outside of {config.data.source!r}", repr(config.output), remedy)
     return _train(config, load_splits(config.data), None)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    value = files.read_json(path, "--resume")
+    if not isinstance(value, dict):
+        raise InputError("--resume", f"a JSON object in {str(path)!r}", repr(value), "It is damaged; train anew.")
+    return value
 
 
 def resume(directory: str | Path) -> Run:
@@ -247,17 +257,20 @@ def resume(directory: str | Path) -> Run:
         InputError: If it is no run directory, the run is complete, or the data has changed.
     """
     directory = Path(directory)
-    if not (directory / "config.yaml").is_file():
+    files.remove_leftovers(directory, 0)  # the run is ours alone
+    if not (directory / layout.CONFIG).is_file():
         raise InputError("--resume", "a run directory", f"{str(directory)!r}, which has no config.yaml")
-    config = read_config(TrainConfig, directory / "config.yaml")
-    metrics = directory / "metrics.json"
-    if metrics.exists() and files.read_json(metrics, "--resume")["status"] == "complete":
+    config = read_config(TrainConfig, directory / layout.CONFIG)
+    metrics = directory / layout.METRICS
+    if metrics.exists() and _read_object(metrics).get("status") == "complete":
+        (directory / layout.CHECKPOINT).unlink(missing_ok=True)  # left by a kill in the last moment
         remedy = "Train anew with `kerasbn train --config`."
         raise InputError("--resume", "an interrupted run", f"{str(directory)!r}, which is complete", remedy)
     splits = load_splits(config.data)
-    was = files.read_json(directory / "data.json", "--resume")["content_hash"]
-    if was != splits.manifest["content_hash"]:
-        received = f"other data in {config.data.source!r} (content hash {splits.manifest['content_hash'][:12]})"
+    was = _read_object(directory / layout.DATA)
+    different = [key for key, value in splits.manifest.items() if was.get(key) != value]
+    if different:
+        received = f"another {', '.join(different)} from {config.data.source!r}"
         remedy = "Give the old data back, or train anew with `kerasbn train --config`."
-        raise InputError("--resume", f"the data the run began with ({was[:12]})", received, remedy)
+        raise InputError("--resume", f"the split the run began with, as in {layout.DATA}", received, remedy)
     return _train(config, splits, directory)

@@ -12,7 +12,6 @@ from kerasbn import models, training
 from kerasbn.checks import InputError
 from kerasbn.config import ConvNetConfig, MLPConfig, ModelConfig, ResNetConfig, SearchConfig, TrainConfig, TuneConfig
 from kerasbn.data import Features
-from kerasbn.training.fit import balanced_class_weight, plan_steps
 from kerasbn.tuning.scales import one_minus_log
 
 
@@ -124,17 +123,15 @@ class FactoryHyperModel(keras_tuner.HyperModel):
         check_space(config)
         self.config = config
         self.input_shape = np.asarray(train.inputs).shape[1:]
-        self.num_examples = len(train)
+        self.labels = train.labels
         self.num_classes = num_classes
-        self.class_weight = balanced_class_weight(train.labels) if config.training.class_weight else None
         super().__init__()
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Return the compiled model, features to logits, of the config that is drawn."""
         config = sample_config(hp, self.config)
         model = models.from_config(config.model, self.input_shape, self.num_classes)
-        _, in_one = plan_steps(model, self.num_examples, config.training.batch_size)
-        return training.compile_model(model, config.training, self.class_weight, in_one)
+        return training.compile_model(model, config.training, self.labels)
 
     def fit(
         self,

@@ -79,7 +79,7 @@ def test_model_name(tmp_path, monkeypatch):
 
 
 OUT_OF_RANGE = [
-    (DataConfig, {"validation_fraction": 0}, "data.validation_fraction: expected a number in (0, 1); received 0."),
+    (DataConfig, {"validation_fraction": 0}, "data.validation_fraction: expected a number in (0, 1); received 0.0."),
     (DataConfig, {"test_fraction": 1.0}, "data.test_fraction: expected a number in (0, 1); received 1.0."),
     (
         DataConfig,
@@ -95,11 +95,11 @@ OUT_OF_RANGE = [
         "model.activation: expected one of 'relu', 'leaky_relu', 'elu', 'gelu', 'silu', 'selu', 'tanh', 'sigmoid'; "
         "received 'rellu'. Did you mean 'relu'?",
     ),
-    (ModelConfig, {"dropout": 1}, "model.dropout: expected a number in [0, 1); received 1."),
-    (ModelConfig, {"l1": -1}, "model.l1: expected a number of at least 0; received -1."),
+    (ModelConfig, {"dropout": 1}, "model.dropout: expected a number in [0, 1); received 1.0."),
+    (ModelConfig, {"l1": -1}, "model.l1: expected a number of at least 0; received -1.0."),
     (ModelConfig, {"l2": float("nan")}, "model.l2: expected a number of at least 0; received nan."),
-    (ModelConfig, {"bn_momentum": 1}, "model.bn_momentum: expected a number in [0, 1); received 1."),
-    (ModelConfig, {"bn_epsilon": 0}, "model.bn_epsilon: expected a number above 0; received 0."),
+    (ModelConfig, {"bn_momentum": 1}, "model.bn_momentum: expected a number in [0, 1); received 1.0."),
+    (ModelConfig, {"bn_epsilon": 0}, "model.bn_epsilon: expected a number above 0; received 0.0."),
     (MLPConfig, {"units": (64, 0)}, "model.units: expected a whole number of at least 1; received 0."),
     (MLPConfig, {"dropout": 1.5}, "model.dropout: expected a number in [0, 1); received 1.5."),
     (
@@ -124,7 +124,7 @@ OUT_OF_RANGE = [
         {"optimizer": "adm"},
         "training.optimizer: expected one of 'sgd', 'rmsprop', 'adam', 'adamw'; received 'adm'. Did you mean 'adam'?",
     ),
-    (TrainingConfig, {"learning_rate": 0}, "training.learning_rate: expected a number above 0; received 0."),
+    (TrainingConfig, {"learning_rate": 0}, "training.learning_rate: expected a number above 0; received 0.0."),
     (TrainingConfig, {"momentum": 1.0}, "training.momentum: expected a number in [0, 1); received 1.0."),
     (TrainingConfig, {"weight_decay": -0.1}, "training.weight_decay: expected a number of at least 0; received -0.1."),
     (
@@ -141,19 +141,19 @@ OUT_OF_RANGE = [
     (
         TrainingConfig,
         {"decay": "exponential", "decay_rate": 2},
-        "training.decay_rate: expected a number in (0, 1]; received 2.",
+        "training.decay_rate: expected a number in (0, 1]; received 2.0.",
     ),
     (
         TrainingConfig,
         {"decay": "inverse_sqrt", "decay_rate": 0},
-        "training.decay_rate: expected a number above 0; received 0.",
+        "training.decay_rate: expected a number above 0; received 0.0.",
     ),
     (
         TrainingConfig,
         {"decay": "inverse_time", "decay_rate": -1},
-        "training.decay_rate: expected a number of at least 0; received -1.",
+        "training.decay_rate: expected a number of at least 0; received -1.0.",
     ),
-    (TrainingConfig, {"label_smoothing": 1}, "training.label_smoothing: expected a number in [0, 1); received 1."),
+    (TrainingConfig, {"label_smoothing": 1}, "training.label_smoothing: expected a number in [0, 1); received 1.0."),
     (
         TrainingConfig,
         {"monitor": "loss"},
@@ -167,16 +167,16 @@ OUT_OF_RANGE = [
     ),
     (
         TrainConfig,
-        {"version": 2},
-        "version: expected a config of format 1 or older; received 2. "
+        {"format": 2},
+        "format: expected a config of format 1 or older; received 2. "
         "The file was written for a newer kerasbn: `pip install --upgrade kerasbn`.",
     ),
-    (TrainConfig, {"version": 0}, "version: expected a whole number of at least 1; received 0."),
+    (TrainConfig, {"format": 0}, "format: expected a whole number of at least 1; received 0."),
     (TrainConfig, {"name": "a/b"}, "name: expected a name of letters, digits, '.', '_' and '-'; received 'a/b'."),
     (TrainConfig, {"name": ""}, "name: expected a name of letters, digits, '.', '_' and '-'; received ''."),
     (TrainConfig, {"name": ".a"}, "name: expected a name of letters, digits, '.', '_' and '-'; received '.a'."),
     (SearchConfig, {"max_trials": 0}, "search.max_trials: expected a whole number of at least 1; received 0."),
-    (SearchConfig, {"max_minutes": 0}, "search.max_minutes: expected a number above 0; received 0."),
+    (SearchConfig, {"max_minutes": 0}, "search.max_minutes: expected a number above 0; received 0.0."),
     (SearchConfig, {"epochs": 0}, "search.epochs: expected a whole number of at least 1; received 0."),
     (
         SearchConfig,
@@ -198,7 +198,7 @@ OUT_OF_RANGE = [
     (
         SearchConfig,
         {"learning_rate": (0, 1)},
-        "search.learning_rate: expected a number in [1e-12, 1000.0]; received 0.",
+        "search.learning_rate: expected a number in [1e-12, 1000.0]; received 0.0.",
     ),
     (SearchConfig, {"momentum": (0.9, 1.0)}, "search.momentum: expected a number in [0, 1); received 1.0."),
     (SearchConfig, {"dropout": (0, 1.0)}, "search.dropout: expected a number in [0, 1); received 1.0."),
@@ -207,8 +207,8 @@ OUT_OF_RANGE = [
     (SearchConfig, {"seed": -1}, "search.seed: expected a whole number in [0, 2147483647]; received -1."),
     (
         ExportConfig,
-        {"run": "r", "model_version": 0},
-        "model_version: expected a whole number of at least 1; received 0.",
+        {"run": "r", "version": 0},
+        "version: expected a whole number in [1, 9223372036854775807]; received 0.",
     ),
     (ServeConfig, {"model": "m", "port": 65536}, "port: expected a whole number in [0, 65535]; received 65536."),
     (

@@ -33,7 +33,7 @@ CONFIGS = [
     ),
     TrainConfig(model=ResNetConfig(depth=14)),
     TuneConfig(search=SearchConfig(max_minutes=1.5, tune=("units",))),
-    ExportConfig("runs/a/b", model_version=3),
+    ExportConfig("runs/a/b", version=3),
     ServeConfig("saved_models/a", port=0),
     PredictConfig("saved_models/a", "a.csv"),
 ]
@@ -117,17 +117,17 @@ def test_values(text, path, value):
         ),
         (
             "trainin: {}",
-            "config: expected keys out of 'version', 'name', 'output', 'data', 'model', 'training'; "
+            "config: expected keys out of 'format', 'name', 'output', 'data', 'model', 'training'; "
             "received 'trainin'. Did you mean 'training'?",
         ),
         (
             "1: 2",
-            "config: expected keys out of 'version', 'name', 'output', 'data', 'model', 'training'; received 1.",
+            "config: expected keys out of 'format', 'name', 'output', 'data', 'model', 'training'; received 1.",
         ),
-        ("version: '1'", "version: expected a whole number of at least 1; received '1'."),
+        ("format: '1'", "format: expected a whole number of at least 1; received '1'."),
         (
-            "{version: 2, new_key: 1}",  # the version is told, not the key that only the newer format has
-            "version: expected a config of format 1 or older; received 2. "
+            "{format: 2, new_key: 1}",  # the version is told, not the key that only the newer format has
+            "format: expected a config of format 1 or older; received 2. "
             "The file was written for a newer kerasbn: `pip install --upgrade kerasbn`.",
         ),
     ],

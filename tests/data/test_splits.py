@@ -80,6 +80,9 @@ def test_manifest(numbered):
     assert json.loads(json.dumps(manifest)) == manifest
     assert manifest["class_names"] == ["0", "1", "2"]
     assert manifest["schema"] == {"kind": "array", "shape": [1]}
+    hashes = {manifest[part].pop("content_hash") for part in ("train", "validation", "test")}
+    assert len(hashes | {manifest["content_hash"]}) == 4
+    assert (manifest["seed"], manifest["validation_fraction"], manifest["test_fraction"]) == (0, 0.2, 0.1)
     assert manifest["train"] == {"examples": 700, "by_class": {"0": 420, "1": 210, "2": 70}}
     assert manifest["validation"] == {"examples": 200, "by_class": {"0": 120, "1": 60, "2": 20}}
     assert manifest["test"] == {"examples": 100, "by_class": {"0": 60, "1": 30, "2": 10}}

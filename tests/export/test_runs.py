@@ -46,7 +46,7 @@ def run(tmp_path):
 
 
 def test_description(run, tmp_path):
-    path = export_run(ExportConfig(run=str(run), output=str(tmp_path / "models"), model_version=3))
+    path = export_run(ExportConfig(run=str(run), output=str(tmp_path / "models"), version=3))
     assert path == tmp_path / "models/3"
     description = json.loads((path / "assets.extra/description.json").read_text())
     assert description["labels"] == ["<=50K", ">50K"]

@@ -8,11 +8,10 @@ import pytest
 
 from kerasbn.checks import InputError
 from kerasbn.config import DataConfig, MLPConfig, TrainingConfig
-from kerasbn.data import Dataset, load_splits, prepare
+from kerasbn.data import Features, load_splits, prepare
 from kerasbn.models import create_model
 from kerasbn.training import compile_model, evaluate, fit, optimizer_of, probabilities, schedule_of
-from kerasbn.training.compile import steps_per_execution
-from kerasbn.training.fit import balanced_class_weight, plan_steps
+from kerasbn.training.compile import balanced_class_weight, plan_epoch
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def mlp(**keys):
 
 def data(examples):
     random = np.random.default_rng(0)
-    return Dataset(random.normal(size=(examples, 4)).astype(np.float32), np.arange(examples, dtype=np.int32) % 3)
+    return Features(random.normal(size=(examples, 4)).astype(np.float32), np.arange(examples, dtype=np.int32) % 3)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +51,25 @@ def test_decay_appears_in_the_history(iris, decay, rate, formula):
     assert schedule_of(config)(3) == pytest.approx(formula(3))
 
 
-@pytest.mark.parametrize("examples", [2, 3, 31, 32, 33, 65, 97])
-def test_any_number_of_examples(examples):
-    steps, in_one = plan_steps(mlp(), examples, 32)
-    assert steps == max(1, examples // 32)
-    assert steps % in_one == 0
+@pytest.mark.parametrize(
+    ("examples", "batch_size", "steps"),
+    [(2, 2, 1), (3, 3, 1), (31, 31, 1), (32, 32, 1), (33, 32, 1), (47, 23, 2), (65, 32, 2), (97, 32, 3)],
+)
+def test_any_number_of_examples(examples, batch_size, steps):
+    plan = plan_epoch(mlp(), examples, 32)
+    assert (plan.batch_size, plan.steps) == (batch_size, steps)
+    assert plan.steps % plan.in_one == 0
     history = fit(mlp(), data(examples), data(9), TrainingConfig(epochs=2, batch_size=32))
     assert all(np.isfinite(value) for entry in history for value in entry.values())
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 32, 64, 1000])
+def test_an_epoch_covers_nearly_all_of_a_small_set(batch_size):
+    for examples in range(2, 200):
+        plan = plan_epoch(mlp(), examples, batch_size)
+        assert 2 <= plan.batch_size <= batch_size
+        assert plan.batch_size * plan.steps <= examples
+        assert examples - plan.batch_size * plan.steps <= max(1, 0.12 * examples)
 
 
 def test_a_batch_larger_than_the_set(iris):
@@ -70,22 +81,24 @@ def test_a_batch_larger_than_the_set(iris):
 def test_steps_per_execution(monkeypatch, most):
     monkeypatch.setattr("kerasbn.training.compile._MAX_STEPS", most)
     for steps in (*range(1, 140), 997, 1000):
-        in_one = steps_per_execution(mlp(), steps, 32)
-        assert 1 <= in_one <= min(most, steps)
-        assert steps % in_one <= 0.02 * steps  # left out
+        plan = plan_epoch(mlp(), 32 * steps, 32)
+        assert 1 <= plan.in_one <= min(most, steps)
+        assert 0 <= steps - plan.steps <= 0.02 * steps  # left out
 
 
 def test_large_models_take_one_step_at_a_time():
     large = create_model("resnet", (64, 64, 3), 10, depth=20, filters=64)
-    assert steps_per_execution(large, 100, 128) == 1
-    assert steps_per_execution(mlp(), 100, 32) >= 50
+    assert plan_epoch(large, 12800, 128).in_one == 1
+    assert plan_epoch(mlp(), 3200, 32).in_one >= 50
 
 
-def test_steps_in_one_execution_do_not_change_the_numbers(iris):
+def test_steps_in_one_execution_do_not_change_the_numbers(iris, monkeypatch):
     histories = []
-    for steps in (1, 5, 6):
-        model = compile_model(mlp(), config := TrainingConfig(epochs=2, batch_size=3), steps=steps)
-        few = Dataset(iris.train.inputs[:90], iris.train.labels[:90])
+    few = Features(iris.train.inputs[:90], iris.train.labels[:90])
+    for most in (1, 5, 6):
+        monkeypatch.setattr("kerasbn.training.compile._MAX_STEPS", most)
+        model = compile_model(mlp(), config := TrainingConfig(epochs=2, batch_size=3), few.labels)
+        assert model.steps_per_execution == most
         histories.append(fit(model, few, iris.validation, config)[-1]["val_loss"])
     assert len({round(value, 5) for value in histories}) == 1
 
@@ -146,7 +159,7 @@ def test_balanced_class_weight():
 def test_class_weight_makes_rare_classes_count():
     random = np.random.default_rng(0)
     labels = np.array([0] * 190 + [1] * 10, np.int32)
-    part = Dataset((random.normal(size=(200, 4)) + labels[:, None]).astype(np.float32), labels)
+    part = Features((random.normal(size=(200, 4)) + labels[:, None]).astype(np.float32), labels)
     recalls = []
     for class_weight in (False, True):
         keras.utils.set_random_seed(0)
@@ -194,7 +207,7 @@ def test_probabilities_survive_large_logits():
 def test_evaluate_says_what_is_not_finite():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, use_bias=False)])
     model.set_weights([np.array([[np.nan, 1.0]])])
-    part = Dataset(np.ones((5, 1), np.float32), np.array([0, 1, 0, 1, 0], np.int32))
+    part = Features(np.ones((5, 1), np.float32), np.array([0, 1, 0, 1, 0], np.int32))
     with pytest.raises(InputError, match="the trained model: expected finite probabilities; received 5 of 5 that"):
         evaluate(model, part, 2)
 

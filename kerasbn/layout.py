@@ -1,0 +1,17 @@
+"""Names of what lies in a run directory and in an artefact: one room writes them, another reads them."""
+
+# In runs/<name>/<time>/
+CONFIG = "config.yaml"
+DATA = "data.json"  # the manifest of the split
+ENVIRONMENT = "environment.json"
+HISTORY = "history.csv"
+MODEL = "model.keras"
+METRICS = "metrics.json"  # written last: a run that has it is whole
+EXAMPLES = "examples.npz"  # raw inputs and their probabilities
+EXAMPLE_COLUMN = "column:"  # what stands before the names of a table's columns there
+CURVES = "learning_curves.png"
+CHECKPOINT = "checkpoint.npz"  # of a run that is not complete
+
+# In saved_models/<name>/<version>/; TensorFlow Serving leaves unknown files in assets.extra alone.
+DESCRIPTION = "assets.extra/description.json"
+DESCRIPTION_FORMAT = 1  # raised when an older kerasbn could misread a newer description
