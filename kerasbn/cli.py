@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import shlex
 import sys
 import traceback
 import types
@@ -63,7 +64,7 @@ def _export(config: ExportConfig, arguments: argparse.Namespace) -> None:
     from kerasbn.export import export_run
 
     version = export_run(config)
-    print(f"exported    {version}\nnext        kerasbn serve {version.parent}")
+    print(f"exported    {version}\nnext        kerasbn serve {shlex.quote(str(version.parent))}")
 
 
 def _serve(config: ServeConfig, arguments: argparse.Namespace) -> None:
@@ -162,6 +163,12 @@ def _value(text: str, hint: Any, key: str) -> Any:
         raise InputError(key, "a value in YAML", repr(text)) from error
 
 
+def _required(command: _Command) -> list[str]:
+    """Return the keys without a default, which are words and not options."""
+    missing = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(command.config) if f.default is missing and f.default_factory is missing]
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are messages like all others."""
 
@@ -176,13 +183,14 @@ def _parser(name: str, command: _Command) -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks and TensorFlow's own messages")
     if name == "train":
         parser.add_argument("--resume", metavar="RUN_DIR", help="go on with a run that was interrupted")
-    required = [f.name for f in dataclasses.fields(command.config) if f.default is dataclasses.MISSING]
     for key, _, default, doc in _leaves(command.config):
+        if key == "format":  # of files; on a command line there is but one
+            continue
         text = (doc + default).replace("%", "%%")
-        if key in required and "." not in key and not default:
+        if key in _required(command):
             parser.add_argument(key, nargs="?", default=argparse.SUPPRESS, help=text)
         else:
-            parser.add_argument(f"--{key}", metavar="VALUE", default=argparse.SUPPRESS, help=text)
+            parser.add_argument(f"--{key}", metavar="VALUE", action="append", default=argparse.SUPPRESS, help=text)
     return parser
 
 
@@ -195,7 +203,11 @@ def _overrides(arguments: Mapping[str, Any], kind: type) -> dict[str, Any]:
             *parents, last = key.split(".")
             for parent in parents:
                 place = place.setdefault(parent, {})
-            place[last] = _value(arguments[key], hint, key)
+            given = arguments[key]
+            values = [_value(text, hint, key) for text in ([given] if isinstance(given, str) else given)]
+            if len(values) > 1 and typing.get_origin(without_none(hint)) is not tuple:
+                raise InputError(f"--{key}", "one value", f"{len(values)}", "Give it once.")
+            place[last] = values[0] if len(values) == 1 else [item for value in values for item in value or ()]
     return nested
 
 
@@ -210,10 +222,14 @@ def _config(name: str, command: _Command, argv: Sequence[str]) -> tuple[Any, arg
     parser = _parser(name, command)
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        options = [f"--{key}" for key, *_ in _leaves(command.config)] + ["--config", "--print-config", "--debug"]
+        options = [f"--{key}" for key, *_ in _leaves(command.config) if key not in (*_required(command), "format")]
+        options += ["--config", "--print-config", "--debug", *(["--resume"] if name == "train" else [])]
         word = unknown[0].split("=")[0]
         if not word.startswith("-"):
-            raise InputError(f"kerasbn {name}", "no further words", repr(word), f"See `kerasbn {name} --help`.")
+            remedy = f"See `kerasbn {name} --help`."
+            if name in ("train", "tune"):
+                remedy = f"If it is the data: --data.source {shlex.quote(word)}"
+            raise InputError(f"kerasbn {name}", "no further words", repr(word), remedy)
         remedy = nearest(word, options) or f"See `kerasbn {name} --help`."
         raise InputError(f"kerasbn {name}", "an option that it has", repr(word), remedy)
     given = sorted({key for key, *_ in _leaves(command.config)} & vars(arguments).keys())
@@ -222,13 +238,10 @@ def _config(name: str, command: _Command, argv: Sequence[str]) -> tuple[Any, arg
         raise InputError("--resume", "no other keys: a run goes on as it began", received, "Leave it out.")
     values = {} if arguments.config is None else read_yaml(arguments.config)
     values = _merge(values, _overrides(vars(arguments), command.config))
-    for f in dataclasses.fields(command.config):
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values:
-            if arguments.print_config:
-                values[f.name] = f.name.upper()  # to be filled in
-                continue
-            doc = field_docs(command.config)[f.name]
-            raise InputError(f"kerasbn {name}", f"{f.name.upper()}", "none", doc)
+    for key in _required(command):
+        if key not in values and not arguments.print_config:
+            raise InputError(f"kerasbn {name}", key.upper(), "none", field_docs(command.config)[key])
+        values.setdefault(key, key.upper())  # to be filled in
     return from_dict(command.config, values), arguments
 
 

@@ -1,6 +1,5 @@
 """What the command line shows: how far a search is, and what is left when work is done."""
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +8,9 @@ from rich.table import Table
 
 from kerasbn.callbacks.progress import summary
 from kerasbn.config import TuneConfig
-from kerasbn.progress import reporting
+from kerasbn.progress import Report, reporting
 from kerasbn.training import Run
-from kerasbn.tuning import TrialRecord, TuneResult, tune
+from kerasbn.tuning import Study, TrialRecord, TuneResult, tune
 
 _SHOWN_TRIALS = 5
 
@@ -27,6 +26,8 @@ def show_run(run: Run) -> None:
     Console(highlight=False).print(table)
     print(f"best epoch  {metrics['best_epoch']} of {metrics['epochs']}, {metrics['seconds']:.1f} s")
     print(f"run         {run.directory}")
+    if metrics["diverged"]:
+        print("stopped     since training diverged; the best epoch before is kept. Lower training.learning_rate")
     if metrics["status"] == "interrupted":
         print("stopped     by Ctrl-C; the model of the best epoch so far is kept")
         print(f"go on       kerasbn train --resume {run.directory}")
@@ -41,26 +42,37 @@ def _values(record: TrialRecord) -> str:
     return "  ".join(f"{name} {_short(value)}" for name, value in record.hyperparameters.values.items())
 
 
+class _SearchProgress:
+    """What is said while a search runs; how many trials are finished and which is best are the study's to know."""
+
+    def __init__(self, report: Report, epochs: int) -> None:
+        self.report, self.epochs = report, epochs
+
+    def start(self, study: Study) -> None:
+        self.study = study
+        if study.trials:
+            self.report(len(study.trials), f"{len(study.trials)} of them from earlier  {self._best()}")
+
+    def epoch(self, number: int, epoch: int, logs: Mapping[str, float]) -> None:
+        part = min((epoch + 1) / self.epochs, 1)
+        self.report(round(len(self.study.trials) + part, 2), f"trial {number}: {summary(logs)}", line=False)
+
+    def trial(self, record: TrialRecord) -> None:
+        score = record.traceback.strip().splitlines()[-1] if record.score is None else _short(record.score)
+        text = f"trial {record.number}: score {score}  {self._best()}{record.seconds:.1f} s  {_values(record)}"
+        self.report(len(self.study.trials), text)
+
+    def _best(self) -> str:
+        best = self.study.ranked[0]
+        return f"best {_short(best.score)} (trial {best.number})  " if best.completed else ""
+
+
 def search_with_progress(config: TuneConfig) -> TuneResult:
     """Search as `kerasbn.tuning.tune` does, with progress; Ctrl-C says what was kept and how to go on."""
-    better = operator.lt if config.training.monitor == "val_loss" else operator.gt
-    best: tuple[float, int] | None = None
-    with reporting(f"searching {config.model_name}", config.search.max_trials, "trial") as report:
-
-        def on_trial(record: TrialRecord) -> None:
-            nonlocal best
-            score = record.traceback.strip().splitlines()[-1] if record.score is None else _short(record.score)
-            if record.score is not None and (best is None or better(record.score, best[0])):
-                best = record.score, record.number
-            so_far = f"best {_short(best[0])} (trial {best[1] + 1})  " if best else ""
-            report(record.number + 1, f"score {score}  {so_far}{record.seconds:.1f} s  {_values(record)}")
-
-        def on_epoch(number: int, epoch: int, logs: Mapping[str, float]) -> None:
-            done = number + (epoch + 1) / config.search.epochs
-            report(round(min(done, number + 1), 2), summary(logs), line=False)
-
+    with reporting(f"searching {config.model_name}", config.search.max_trials, "trials") as report:
+        progress = _SearchProgress(report, config.search.epochs)
         try:
-            return tune(config, on_trial, on_epoch)
+            return tune(config, progress.trial, progress.epoch, on_start=progress.start)
         except KeyboardInterrupt:
             place = f"{config.search.output}/{config.model_name}"
             raise KeyboardInterrupt(
@@ -72,14 +84,15 @@ def search_with_progress(config: TuneConfig) -> TuneResult:
 def show_study(result: TuneResult) -> None:
     """Print the best trials of a search, a column each, where it lies, and what to do next."""
     shown = result.trials[:_SHOWN_TRIALS]
-    table = Table("trial", *(str(record.number + 1) for record in shown))
+    table = Table("trial", *(str(record.number) for record in shown))
     table.add_row("score", *(_short(record.score) if record.completed else record.status for record in shown))
     for name in dict.fromkeys(name for record in shown for name in record.hyperparameters.values):
         table.add_row(name, *(_short(record.hyperparameters.values.get(name, "")) for record in shown))
     Console(highlight=False).print(table)
     if result.note:
         print(f"ended       {result.note}")
+    earlier = f", {result.earlier} of them from earlier" if result.earlier else ""
     failed = sum(not t.completed for t in result.trials)
-    print(f"trials      {len(result.trials)}" + (f", {failed} failed: see trials.csv" if failed else ""))
+    print(f"trials      {len(result.trials)}{earlier}" + (f", {failed} failed: see trials.csv" if failed else ""))
     print(f"study       {result.directory}")
     print(f"next        kerasbn train --config {result.directory / 'best.yaml'}")

@@ -163,7 +163,7 @@ def writable_directory(path: str | os.PathLike[str], subject: str) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe = _temporary(path / "probe")
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             subject, "a directory that can be written to", f"{str(path)!r} ({error.strerror})", remedy

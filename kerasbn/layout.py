@@ -1,5 +1,7 @@
 """Names of what lies in a run directory and in an artefact: one room writes them, another reads them."""
 
+from pathlib import Path
+
 # In runs/<name>/<time>/
 CONFIG = "config.yaml"
 DATA = "data.json"  # the manifest of the split
@@ -15,3 +17,17 @@ CHECKPOINT = "checkpoint.npz"  # of a run that is not complete
 # In saved_models/<name>/<version>/; TensorFlow Serving leaves unknown files in assets.extra alone.
 DESCRIPTION = "assets.extra/description.json"
 DESCRIPTION_FORMAT = 1  # raised when an older kerasbn could misread a newer description
+
+
+def versions_in(path: Path) -> dict[int, Path]:
+    """Return the version directories of a model by their number; {} if there are none.
+
+    A version is a directory whose name is a whole number, as TensorFlow Serving reads it: "007" is version 7.
+    """
+    if not path.is_dir():
+        return {}
+    return {
+        int(entry.name): entry
+        for entry in sorted(path.iterdir())
+        if entry.is_dir() and entry.name.isascii() and entry.name.isdecimal()
+    }

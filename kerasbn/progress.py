@@ -22,6 +22,10 @@ class Report:
         unit: What is counted: "epoch", "trial", "example".
         stream: Where plain lines go.
         bar: The bar of a terminal, or None for plain lines.
+
+    Example:
+        >>> Report("training", 2, "epoch", sys.stdout, None)(1, "loss 0.5")
+        training: epoch 1/2  loss 0.5
     """
 
     def __init__(self, description: str, total: float, unit: str, stream: TextIO, bar: Progress | None) -> None:
@@ -61,7 +65,7 @@ def reporting(description: str, total: float, unit: str, stream: TextIO | None =
     Args:
         description: What is being done.
         total: Number of units of it.
-        unit: What is counted.
+        unit: What is counted; in the plural where its number is not what it is called by.
         stream: Where to show it; default: standard error.
 
     Yields:
@@ -83,7 +87,7 @@ def reporting(description: str, total: float, unit: str, stream: TextIO | None =
         TextColumn("{task.description}", table_column=whole),
         BarColumn(bar_width=20),
         MofNCompleteColumn(table_column=whole),
-        TextColumn(f"{unit}s", table_column=whole),
+        TextColumn(unit if unit.endswith("s") else f"{unit}s", table_column=whole),
         TimeRemainingColumn(table_column=whole),
         TextColumn("{task.fields[text]}", markup=False, table_column=rest),
     )

@@ -10,21 +10,23 @@ def start_tensorflow() -> None:
 
     TensorFlow prints half a screen about oneDNN, CPU instructions and missing GPUs, past Python and past its own
     log level. If starting fails, everything it printed is shown.
+
+    Example:
+        >>> start_tensorflow()  # before the first `import tensorflow`
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
-        failed = True
         try:
             import tensorflow as tf
 
             tf.config.list_logical_devices()
-            failed = False
+        except Exception:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-            if failed:
-                kept.seek(0)
-                sys.stderr.write(kept.read().decode(errors="replace"))

@@ -18,7 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from kerasbn.config import DataConfig
-from kerasbn.data import Splits, load_splits
+from kerasbn.quiet import start_tensorflow
+
+start_tensorflow()  # before anything else loads it, and what it has to say of this machine
+from kerasbn.data import Splits, load_splits  # noqa: E402
 
 CONFIG = Path(__file__).with_name("digits.yaml")
 KERASBN = Path(sys.executable).with_name("kerasbn")

@@ -12,7 +12,7 @@ ROOT = Path(kerasbn.__file__).parent
 
 # Rooms in order; a room may import those of earlier rows.
 ORDER = (
-    ("checks", "files", "layout", "progress", "quiet"),
+    ("checks", "files", "layout", "progress", "quiet", "schemas"),
     ("config",),
     ("data",),
     ("layers", "losses", "schedules"),
@@ -24,7 +24,7 @@ ORDER = (
     ("cli_output", "cli", "__main__"),
 )
 # Within a row these are allowed, and no others.
-ASIDE = (("files", "checks"), ("cli", "cli_output"), ("__main__", "cli"))
+ASIDE = (("files", "checks"), ("schemas", "checks"), ("cli", "cli_output"), ("__main__", "cli"))
 # A served model is an artefact: the code that made it must not be needed.
 NEVER = tuple(("serving", room) for room in ("models", "layers", "training", "export", "tuning"))
 PRIVATE = ("keras.src", "keras_tuner.src", "tensorflow.python")

@@ -28,7 +28,7 @@ class LearningRateDecay(keras.callbacks.Callback):
             optimizer has a schedule of its own; during training, if the schedule returns no usable rate.
 
     Example:
-        >>> decay = LearningRateDecay(schedules.InverseTime(0.2, decay_rate=1.0))
+        >>> decay = LearningRateDecay(InverseTime(0.2, decay_rate=1.0))
         >>> history = model.fit(x, y, epochs=4, callbacks=[decay], verbose=0).history
         >>> [round(rate, 3) for rate in history["learning_rate"]]
         [0.2, 0.1, 0.067, 0.05]

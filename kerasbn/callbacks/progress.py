@@ -20,6 +20,11 @@ class ShowProgress(keras.callbacks.Callback):
 
     Args:
         report: Where to; see `kerasbn.progress.reporting`.
+
+    Example:
+        >>> with reporting("training", 1, "epoch", sys.stdout) as report:
+        ...     history = model.fit(x, y, callbacks=[ShowProgress(report)], verbose=0)
+        training: epoch 1/1  loss ...
     """
 
     def __init__(self, report: Report) -> None:

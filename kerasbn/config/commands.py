@@ -12,10 +12,17 @@ class ExportConfig:
     """What is exported, and where to.
 
     Args:
-        run: Run directory of `kerasbn train`, runs/<name>/<time>.
+        run: Run directory of `kerasbn train`, runs/<name>/<time>; or runs/<name>: its newest run that has ended.
         output: Directory of the model's versions; null: saved_models/<name>.
         version: Number of the version directory, at least 1; null: one more than the newest there.
         format: Format of this file; 1 is the newest that this kerasbn reads.
+
+    Raises:
+        InputError: If a value is of another type or out of its range.
+
+    Example:
+        >>> ExportConfig(run="runs/digits", version=3).version
+        3
     """
 
     run: str
@@ -40,6 +47,13 @@ class ServeConfig:
         host: Address to listen on; the default is this machine only.
         port: TCP port for HTTP, 0 to 65535; 0 takes a free one.
         format: Format of this file; 1 is the newest that this kerasbn reads.
+
+    Raises:
+        InputError: If a value is of another type or out of its range.
+
+    Example:
+        >>> ServeConfig(model="saved_models/digits", port=8080).host
+        '127.0.0.1'
     """
 
     model: str
@@ -66,6 +80,13 @@ class PredictConfig:
         output: The .csv file to write: one row an example with the class and all probabilities.
         batch_size: Examples in a call of the model, at least 1.
         format: Format of this file; 1 is the newest that this kerasbn reads.
+
+    Raises:
+        InputError: If a value is of another type or out of its range.
+
+    Example:
+        >>> PredictConfig(model="saved_models/iris", input="flowers.csv").output
+        'predictions.csv'
     """
 
     model: str

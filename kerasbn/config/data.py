@@ -24,6 +24,14 @@ class DataConfig:
         test_fraction: Share of the examples kept for the final figures, in (0, 1); unused where the source has
             a test set of its own.
         seed: Seed of the split, a whole number of at least 0.
+
+    Raises:
+        InputError: If a value is of another type or out of its range, or the fractions leave
+            nothing to train on.
+
+    Example:
+        >>> DataConfig(source="people.csv", target="income", drop=("row",)).validation_fraction
+        0.15
     """
 
     source: str = "digits"

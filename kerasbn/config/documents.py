@@ -92,6 +92,11 @@ def read_config(kind: type[Config], path: str | Path) -> Config:
 
     Raises:
         InputError: If the file is missing, is no YAML mapping, or holds what does not fit.
+
+    Example:
+        >>> write_config(TrainConfig(name="flowers"), "flowers.yaml")
+        >>> read_config(TrainConfig, "flowers.yaml").name
+        'flowers'
     """
     return from_dict(kind, read_yaml(path))
 
@@ -113,6 +118,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError("--config", "a YAML file", f"{str(path)!r}, which does not exist") from None
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
+        raise InputError("--config", f"{str(path)!r} to be readable YAML", f"{error.problem}{line}") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8, a huge number
         raise InputError("--config", f"{str(path)!r} to be readable YAML", str(error)) from error
     if values is None:
@@ -123,7 +131,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def write_config(config: Any, path: str | Path) -> None:
-    """Write a config as YAML that `read_config` and the command line take."""
+    """Write a config as YAML that `read_config` and the command line take.
+
+    Args:
+        config: Any config of this package.
+        path: The file, which is written whole or not at all.
+
+    Raises:
+        InputError: If something is there that is no regular file.
+
+    Example:
+        >>> write_config(ExportConfig(run="runs/digits"), "export.yaml")
+        >>> read_config(ExportConfig, "export.yaml").run
+        'runs/digits'
+    """
     files.write_text(path, yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
 
 
@@ -145,6 +166,12 @@ def commented(config: Any, indent: str = "") -> str:
 
     Returns:
         YAML that `read_config` and the command line take.
+
+    Example:
+        >>> print(commented(ExportConfig(run="runs/digits")))
+        # Run directory of `kerasbn train`, ...
+        run: runs/digits
+        ...
     """
     docs = field_docs(type(config))
     lines: list[str] = []

@@ -40,7 +40,7 @@ def checked(hint: Any, value: Any, subject: str) -> Any:
         return checks.one_of(subject, value, arguments)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise InputError(subject, "a list", repr(value))
+            raise InputError(subject, "a list, such as [a, b]", repr(value))
         if arguments[-1] is not Ellipsis and len(value) != len(arguments):
             raise InputError(subject, f"a list of {len(arguments)}", repr(value))
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments

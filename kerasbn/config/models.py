@@ -24,6 +24,13 @@ class ModelConfig:
         l2: Factor of the sum of squared kernel weights added to the loss, at least 0.
         bn_momentum: Weight of the old moving average at each step, in [0, 1).
         bn_epsilon: Added to the variance under the root, above 0.
+
+    Raises:
+        InputError: If a value is of another type or out of its range.
+
+    Example:
+        >>> ModelConfig(activation="gelu", dropout=0.5).bn_momentum
+        0.9
     """
 
     name: str = ""
@@ -50,6 +57,13 @@ class MLPConfig(ModelConfig):
     Args:
         name: The family, mlp.
         units: Number of units of each hidden layer, each at least 1.
+
+    Raises:
+        InputError: If a value is of another type or out of its range.
+
+    Example:
+        >>> MLPConfig(units=(64, 32)).activation
+        'relu'
     """
 
     name: Literal["mlp"] = "mlp"
@@ -71,6 +85,13 @@ class ConvNetConfig(ModelConfig):
             large enough.
         kernel_size: Height and width of each convolution in pixels, at least 1.
         units: Number of units of each hidden layer after the convolutions, each at least 1; may be empty.
+
+    Raises:
+        InputError: If a value is of another type or out of its range.
+
+    Example:
+        >>> ConvNetConfig(filters=(16, 32, 64)).kernel_size
+        3
     """
 
     name: Literal["convnet"] = "convnet"
@@ -97,6 +118,15 @@ class ResNetConfig(ModelConfig):
         name: The family, resnet.
         depth: Number of layers with weights, 6n+2: 8, 14, 20, 32, 44, 56, 110, ...
         filters: Number of filters of the first stage; each of the next two has twice as many.
+
+    Raises:
+        InputError: If a value is of another type or out of its range, or the depth is not 6n+2.
+
+    Example:
+        >>> ResNetConfig(depth=32).filters
+        16
+
+    Source: He et al. (2015), arXiv:1512.03385, section 4.2.
     """
 
     name: Literal["resnet"] = "resnet"

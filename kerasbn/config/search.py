@@ -30,6 +30,13 @@ class SearchConfig:
         decay_rate: Smallest and largest rate of inverse-time decay of the learning rate, log scale.
         seed: Seed of the draws, a whole number of at least 0.
         output: Directory in which studies are kept.
+
+    Raises:
+        InputError: If a value is of another type or out of its range, or a larger bound stands first.
+
+    Example:
+        >>> SearchConfig(max_trials=50, tune=("learning_rate", "units")).units
+        (32, 256)
     """
 
     max_trials: int = 20
@@ -95,6 +102,14 @@ class TuneConfig(TrainConfig):
         model: The family of models and its shape, where it is not searched.
         training: How each model is trained, where it is not searched.
         search: What is searched, and for how long.
+
+    Raises:
+        InputError: If a value is of another type or out of its range.
+
+    Example:
+        >>> config = TuneConfig(data=DataConfig(source="iris"), search=SearchConfig(max_trials=50))
+        >>> config.train_config == TrainConfig(data=DataConfig(source="iris"))
+        True
     """
 
     search: SearchConfig = field(default_factory=SearchConfig)

@@ -41,6 +41,14 @@ class TrainingConfig:
         monitor: What the best epoch is chosen by; its weights are the ones that are kept.
         patience: Epochs without a better value after which training stops, at least 1; null: never.
         seed: Seed of initial weights, shuffling and dropout, a whole number of at least 0.
+
+    Raises:
+        InputError: If a value is of another type or out of its range, or there is a `decay_rate`
+            for a constant rate.
+
+    Example:
+        >>> TrainingConfig(optimizer="sgd", learning_rate=0.1, decay="inverse_time").momentum
+        0.9
     """
 
     epochs: int = 30
@@ -94,6 +102,13 @@ class TrainConfig:
         data: Where the examples come from and how they are split.
         model: The family of models and its shape.
         training: How the model is trained.
+
+    Raises:
+        InputError: If a value is of another type or out of its range.
+
+    Example:
+        >>> TrainConfig(data=DataConfig(source="iris"), model=MLPConfig(units=(32,))).model_name
+        'iris'
     """
 
     format: int = FORMAT

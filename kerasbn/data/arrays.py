@@ -25,7 +25,8 @@ def as_inputs(array: np.ndarray, subject: str) -> np.ndarray:
         InputError: If they are no numbers, have no axis of features, are none, or are not all finite.
     """
     if array.dtype.kind not in "buif":
-        raise InputError(subject, "an array of numbers", f"type {array.dtype}")
+        remedy = "Turn it into real numbers first, such as with array.astype('float32')."
+        raise InputError(subject, "an array of numbers", f"type {array.dtype}", remedy)
     if array.ndim < 2 or array.size == 0:
         remedy = "The first axis counts the examples; there must be at least one more."
         raise InputError(subject, "an array (examples, features...)", f"shape {array.shape}", remedy)
@@ -52,21 +53,22 @@ def _class_numbers(array: np.ndarray, count: int, subject: str) -> np.ndarray:
     if array.ndim == 2 and numbers and np.isin(array, (0, 1)).all() and np.all(array.sum(axis=1) == 1):
         array = array.argmax(axis=1)  # one-hot
     if array.ndim != 1 or len(array) != count:
-        raise InputError(subject, f"one label for each of the {count} examples", f"shape {array.shape}")
+        remedy = "Give labels of shape (examples,), (examples, 1), or one-hot (examples, classes)."
+        raise InputError(subject, f"one label for each of the {count} examples", f"shape {array.shape}", remedy)
+    expected = "classes: whole numbers or texts"
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or np.any(array != np.round(array)):
-            raise InputError(subject, "classes: whole numbers or texts", "fractions, or missing values")
+            remedy = "Leave out examples without a label; put quantities into classes first."
+            raise InputError(subject, expected, "fractions, or missing values", remedy)
         return array.astype(np.int64)
     if array.dtype.kind == "S":
         return np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind not in "buiU":
-        raise InputError(subject, "classes: whole numbers or texts", f"type {array.dtype}")
+        raise InputError(subject, expected, f"type {array.dtype}", "Number the classes from 0, or name them.")
     return array
 
 
 def _read(path: Path, subject: str) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise InputError(subject, "a file", f"{str(path)!r}, which does not exist")
     try:
         with path.open("rb") as file:
             content = np.load(file, allow_pickle=False)
@@ -93,7 +95,10 @@ def read_inputs(path: str | Path) -> np.ndarray:
     content = _read(Path(path), "input")
     name = next((name for name in ("inputs", "x", *content) if name in content), None)
     if name is None or (name not in ("inputs", "x") and len(content) > 1):
-        raise InputError("input", "an array named 'x' or 'inputs'", f"{labels.listed(sorted(content))}")
+        received = labels.listed(sorted(content)) or "none"
+        raise InputError(
+            "input", "an array named 'x' or 'inputs'", received, "Write it with numpy.savez(path, x=array)."
+        )
     return as_inputs(content[name], f"input: {name}")
 
 
@@ -119,10 +124,12 @@ def read_npz(path: str | Path) -> Source:
             "data.source",
             "arrays x_train and y_train (with or without x_test and y_test), or x and y",
             labels.listed(sorted(content)) or "none",
+            "Write them with numpy.savez(path, x=inputs, y=labels).",
         )
     with_test = content.keys() & {"x_test", "y_test"} if x_name == "x_train" else set()
     if len(with_test) == 1:
-        raise InputError("data.source", "x_test and y_test together, or neither", f"only {with_test.pop()}")
+        remedy = "Write both, or leave both out: a share of the examples is kept for the test then."
+        raise InputError("data.source", "x_test and y_test together, or neither", f"only {with_test.pop()}", remedy)
     test = (content["x_test"], content["y_test"]) if with_test else None
     return from_arrays(content[x_name], content[y_name], test, x_name, y_name)
 
@@ -158,12 +165,14 @@ def from_arrays(
         return Source(Dataset(x, encoded), class_names or names, schema_of(x))
     x_test = as_inputs(test[0], "data.source: x_test")
     if x_test.shape[1:] != x.shape[1:]:
-        raise InputError("data.source: x_test", f"examples of shape {x.shape[1:]}", f"{x_test.shape[1:]}")
+        remedy = f"Prepare them as those of {x_name}."
+        raise InputError("data.source: x_test", f"examples of shape {x.shape[1:]}", f"{x_test.shape[1:]}", remedy)
     y_test = _class_numbers(test[1], len(x_test), "data.source: y_test")
     encoded, names = labels.encode(y, f"data.source: {y_name}")
     position = {name: index for index, name in enumerate(names)}
     unknown = sorted({str(label) for label in y_test.tolist()} - position.keys())
     if unknown:
-        raise InputError("data.source: y_test", f"classes of {y_name}", labels.listed(unknown))
+        remedy = f"Leave those examples out, or add some of these classes to {y_name}."
+        raise InputError("data.source: y_test", f"classes of {y_name}", labels.listed(unknown), remedy)
     encoded_test = np.array([position[str(label)] for label in y_test.tolist()], np.int32)
     return Source(Dataset(x, encoded), class_names or names, schema_of(x), Dataset(x_test, encoded_test))

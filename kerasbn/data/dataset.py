@@ -30,6 +30,10 @@ class Dataset:
     Args:
         inputs: Raw inputs, as a user would send them to the served model.
         labels: (n,) int32, positions in the class names.
+
+    Example:
+        >>> len(Dataset(np.zeros((2, 4)), np.array([0, 1], np.int32)))
+        2
     """
 
     inputs: Inputs
@@ -46,6 +50,10 @@ class Features:
     Args:
         inputs: (n, ...) float32 features.
         labels: (n,) int32, positions in the class names.
+
+    Example:
+        >>> len(Features(np.zeros((2, 4), np.float32), np.array([0, 1], np.int32)))
+        2
     """
 
     inputs: np.ndarray
@@ -64,6 +72,11 @@ class Source:
         class_names: Name of each label.
         schema: What the inputs are, as JSON: `{"kind": "array" | "image" | "table", "shape": [...], ...}`.
         test: A test set the source comes with; None if it has none.
+
+    Example:
+        >>> examples = Dataset(np.zeros((2, 4)), np.array([0, 1], np.int32))
+        >>> Source(examples, ("no", "yes"), {"kind": "array", "shape": [4]}).class_names
+        ('no', 'yes')
     """
 
     examples: Dataset
@@ -83,6 +96,10 @@ class Splits:
         class_names: Name of each label.
         schema: What the inputs are; see `Source`.
         manifest: Counts, class balance, seed, fractions and content hash, as JSON.
+
+    Example:
+        >>> load_splits(DataConfig(source="iris")).class_names
+        ('setosa', 'versicolor', 'virginica')
     """
 
     train: Dataset

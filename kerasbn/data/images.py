@@ -14,18 +14,31 @@ from kerasbn.data import labels
 from kerasbn.data.dataset import Dataset, Source
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_BESIDE = (".txt", ".md", ".json", ".csv", ".xml", ".db", ".ini")  # notes and what systems write beside images
 _OWN_SIZE = 96  # pixels a side up to which images keep their common size
 _DEFAULT_SIZE = (64, 64)
 _GRAY_MODES = ("1", "L", "I", "I;16", "F")
 
 
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
 def image_paths(folder: str | Path) -> list[Path]:
     """Return the image files in a folder, known by their suffix, in order of name."""
-    return sorted(
-        path
-        for path in Path(folder).iterdir()
-        if path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    return sorted(filter(_is_image, Path(folder).iterdir()))
+
+
+def left_out(folder: str | Path) -> tuple[list[Path], list[Path]]:
+    """Return what `image_paths` passes over: other files, and sub-folders with images in them, in order of name.
+
+    Hidden files, and those that only accompany images, such as notes, are not among them.
+    """
+    entries = sorted(entry for entry in Path(folder).iterdir() if not entry.name.startswith("."))
+    known = (*SUFFIXES, *_BESIDE)
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() not in known]
+    folders = [entry for entry in entries if entry.is_dir() and any(map(_is_image, entry.rglob("*")))]
+    return files, folders
 
 
 @contextlib.contextmanager
@@ -94,6 +107,21 @@ def _look(paths: Sequence[Path]) -> tuple[set[tuple[int, int]], str]:
     return sizes, "grayscale" if gray else "rgb"
 
 
+def _check_nothing_left_out(folders: Sequence[Path]) -> None:
+    """Raise an `InputError` if the folders of classes hold what may be examples and would not be read."""
+    found = [left_out(folder) for folder in folders]
+    deeper = [str(path) for _, paths in found for path in paths]
+    if deeper:
+        received = f"{len(deeper)} deeper folders with images: {labels.listed(deeper)}"
+        remedy = "Move those images into the folder of their class, or take them out."
+        raise InputError("data.source", "images right in the sub-folder of their class", received, remedy)
+    others = [str(path) for paths, _ in found for path in paths]
+    if others:
+        received = f"{len(others)} files of other types: {labels.listed(others)}"
+        remedy = "Convert them to .png or .jpg, or take them out."
+        raise InputError("data.source", f"images ({', '.join(SUFFIXES)}) in the sub-folders", received, remedy)
+
+
 def read_folder(config: DataConfig) -> Source:
     """Return the images of a folder with one sub-folder a class, named as the class.
 
@@ -106,18 +134,20 @@ def read_folder(config: DataConfig) -> Source:
         The source, with inputs (n, height, width, channels) uint8.
 
     Raises:
-        InputError: If there are no two classes with images, or files that cannot be read.
+        InputError: If there are no two classes with images, or files that cannot be read or would be left out.
     """
     root = Path(config.source)
     folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(folders) < 2:
         remedy = "Make one sub-folder for each class, and name it as the class."
         raise InputError("data.source", f"{str(root)!r} to have a sub-folder a class", f"{len(folders)}", remedy)
+    _check_nothing_left_out(folders)
     by_class = {folder.name: image_paths(folder) for folder in folders}
     empty = [name for name, paths in by_class.items() if not paths]
     if empty:
         expected = f"images ({', '.join(SUFFIXES)}) in each sub-folder of {str(root)!r}"
-        raise InputError("data.source", expected, f"none in {labels.listed(empty)}")
+        remedy = "Add images of that class, or remove the sub-folder."
+        raise InputError("data.source", expected, f"none in {labels.listed(empty)}", remedy)
     paths = [path for found in by_class.values() for path in found]
     sizes, color = _look(paths)
     size = config.image_size

@@ -1,6 +1,7 @@
 """Labels: from the names of the classes, as they stand in a file, to their positions."""
 
 import numpy as np
+import pandas as pd
 
 from kerasbn.checks import InputError
 
@@ -11,6 +12,14 @@ def listed(names: list[str]) -> str:
     """Return the first few names with quotes, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(repr(name) for name in names[:_SHOWN]) + more
+
+
+def _whole_number(name: str) -> bool:
+    """Return whether a name is a whole number as it is usually written: "7" is, "07" is a text."""
+    try:
+        return str(int(name)) == name
+    except ValueError:
+        return False
 
 
 def encode(raw: np.ndarray, subject: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -28,26 +37,22 @@ def encode(raw: np.ndarray, subject: str) -> tuple[np.ndarray, tuple[str, ...]]:
     Raises:
         InputError: If there are fewer than two classes, or a class has a single example.
     """
-    values = np.asarray(raw)
-    if values.dtype.kind in "OUST":
-        try:
-            numbers = np.array([int(str(value)) for value in values], dtype=np.int64)
-            # "07" and "7" are two names: numbers only sort them if they are written as such
-            values = numbers if all(map(_same_text, numbers, values)) else values.astype(str)
-        except (ValueError, OverflowError):
-            values = values.astype(str)
-    elif values.dtype.kind == "f" and np.all(values == np.round(values)):
-        values = values.astype(np.int64)
-    classes, labels, counts = np.unique(values, return_inverse=True, return_counts=True)
-    names = tuple(str(name) for name in classes)
+    found, distinct = pd.factorize(raw)  # in order of appearance
+    unsorted = [str(value) for value in distinct]
+    by_value = all(map(_whole_number, unsorted))
+    order = sorted(range(len(unsorted)), key=lambda i: int(unsorted[i]) if by_value else unsorted[i])
+    names = tuple(unsorted[i] for i in order)
+    labels = np.argsort(order)[found]
     if len(names) < 2:
-        raise InputError(subject, "at least two classes", f"{len(names)} ({listed(list(names))})")
+        remedy = "Choose other labels, or add examples of another class."
+        raise InputError(subject, "at least two classes", f"{len(names)} ({listed(list(names))})", remedy)
+    counts = np.bincount(labels)
     single = [name for name, number in zip(names, counts, strict=True) if number == 1]
     if len(single) > len(names) / 2:
         raise InputError(
             subject,
             "classes with several examples each",
-            f"{len(names)} different values in {len(values)} examples",
+            f"{len(names)} different values in {len(labels)} examples",
             "It looks like a quantity or an identifier; choose a column of classes.",
         )
     if single:
@@ -57,8 +62,4 @@ def encode(raw: np.ndarray, subject: str) -> tuple[np.ndarray, tuple[str, ...]]:
             f"one of {listed(single)}",
             "Leave those rows out, or join the classes with others.",
         )
-    return labels.astype(np.int32).reshape(-1), names
-
-
-def _same_text(number: np.int64, text: object) -> bool:
-    return str(number) == str(text)
+    return labels.astype(np.int32), names

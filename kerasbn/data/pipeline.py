@@ -27,6 +27,12 @@ def training_batches(data: Features, batch_size: int, steps: int, seed: int, fir
 
     Returns:
         Batches (x, y) of a fixed shape.
+
+    Example:
+        >>> data = Features(np.zeros((10, 4), np.float32), np.zeros(10, np.int32))
+        >>> x, y = next(iter(training_batches(data, batch_size=5, steps=2, seed=0)))
+        >>> x.shape, y.shape
+        (TensorShape([5, 4]), TensorShape([5]))
     """
     parts = (tf.constant(data.inputs), tf.constant(data.labels))
     # One gather for a block of batches: dispatching it for each small batch would cost more than the training step.
@@ -54,6 +60,11 @@ def evaluation_batches(data: Features, batch_size: int) -> tf.data.Dataset:
 
     Returns:
         Batches (x, y).
+
+    Example:
+        >>> data = Features(np.zeros((10, 4), np.float32), np.zeros(10, np.int32))
+        >>> [len(y) for x, y in evaluation_batches(data, batch_size=4)]
+        [4, 4, 2]
     """
     parts = (data.inputs, data.labels)
     return tf.data.Dataset.from_tensor_slices(parts).batch(batch_size).with_options(_options()).prefetch(2)

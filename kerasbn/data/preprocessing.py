@@ -126,6 +126,10 @@ def examples_at_once(model: keras.Model) -> int:
 
     Returns:
         1 to 4096.
+
+    Example:
+        >>> examples_at_once(create_model("mlp", (64,), 10))
+        4096
     """
     values = (math.prod(side or 1 for side in layer.output.shape[1:]) for layer in model.layers)
     return max(1, min(4096, _BYTES // (4 * max(values))))
@@ -141,6 +145,10 @@ def run_in_chunks(model: keras.Model, inputs: Inputs, chunk: int | None = None) 
 
     Returns:
         (n, ...) float32.
+
+    Example:
+        >>> run_in_chunks(create_model("mlp", (64,), 10), np.zeros((5, 64), np.float32), chunk=2).shape
+        (5, 10)
     """
     chunk = chunk or examples_at_once(model)
     output = np.empty((count(inputs), *model.output_shape[1:]), np.float32)
@@ -158,6 +166,10 @@ class Prepared:
         train: Features (n, ...) float32 and labels of the training examples.
         validation: The same of the validation examples.
         test: The same of the test examples.
+
+    Example:
+        >>> prepare(load_splits(DataConfig(source="iris"))).preprocessor.output_shape
+        (None, 4)
     """
 
     preprocessor: keras.Model
@@ -167,7 +179,18 @@ class Prepared:
 
 
 def prepare(splits: Splits) -> Prepared:
-    """Return the features of all three parts, computed once, with statistics of the training part only."""
+    """Return the features of all three parts, computed once, with statistics of the training part only.
+
+    Args:
+        splits: The three parts, from `load_splits`.
+
+    Returns:
+        Features and labels of each part, and the preprocessor.
+
+    Example:
+        >>> prepare(load_splits(DataConfig(source="iris"))).train.inputs.shape
+        (106, 4)
+    """
     preprocessor = fit_preprocessor(splits.train.inputs)
     parts = [
         Features(run_in_chunks(preprocessor, part.inputs), part.labels)

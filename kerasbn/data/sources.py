@@ -61,15 +61,16 @@ def load_source(config: DataConfig) -> Source:
         return _bundled(name)
     if name in _KERAS:
         return _keras(name)
+    expected = f"one of {', '.join(known)}, a .csv or .npz file, or a folder of images"
+    if not path.exists():
+        expected = {".csv": "a .csv file", ".npz": "a file"}.get(path.suffix.lower(), expected)
+        there = (entry.name for entry in path.parent.glob("*"))
+        remedy = nearest(path.name, (*known, *there)) or "Check the path."
+        raise InputError("data.source", expected, f"{name!r}, which does not exist", remedy)
     if is_table:
         return tables.read_csv(config)
     if path.suffix.lower() == ".npz":
         return arrays.read_npz(path)
     if path.is_dir():
         return images.read_folder(config)
-    raise InputError(
-        "data.source",
-        f"one of {', '.join(known)}, a .csv or .npz file, or a folder of images",
-        repr(name) + ("" if path.exists() else ", which does not exist"),
-        nearest(name, known),
-    )
+    raise InputError("data.source", expected, repr(name), "Convert the file to one of these types.")

@@ -9,31 +9,62 @@ import numpy as np
 
 import kerasbn.layers
 import kerasbn.losses  # noqa: F401  (registers what a saved model may hold, as kerasbn.layers does)
-from kerasbn import files
+from kerasbn import files, layout, schemas
 from kerasbn.checks import InputError
 from kerasbn.config import ExportConfig, TrainConfig, read_config
 from kerasbn.export import signatures, verification
 from kerasbn.export.saved_model import export_saved_model
 
-_COLUMN = "column:"  # what the names of a table's columns begin with in examples.npz
 _TOLERANCE = 1e-4  # of a probability, between the machine that trained and the one that exports
 
 
+def _find_run(path: Path) -> Path:
+    """Return the run directory `path`, or the newest whole one in it: they are named by the time they began."""
+    missing = [name for name in (layout.CONFIG, layout.DATA) if not (path / name).is_file()]
+    if not missing:
+        return path
+    inside = sorted(path.glob(f"[!.]*/{layout.CONFIG}")) if layout.CONFIG in missing else []
+    whole = [file.parent for file in inside if (file.parent / layout.METRICS).is_file()]
+    if whole:
+        return whole[-1]
+    if inside:
+        newest = inside[-1].parent
+        raise InputError(
+            "run",
+            f"a run in {str(path)!r} whose training has ended",
+            f"{len(inside)} without {layout.METRICS}",
+            f"Let the training end, or go on with it: `kerasbn train --resume {newest}`.",
+        )
+    received = f"{str(path)!r}, which {f'has no {missing[0]}' if path.is_dir() else 'is no directory'}"
+    raise InputError("run", "a run directory of `kerasbn train`", received, "They are runs/<name>/<time>.")
+
+
+def _read_manifest(run: Path) -> dict[str, Any]:
+    path = run / layout.DATA
+    manifest = files.read_json(path, "run")
+    for key in ("class_names", "schema"):
+        if not isinstance(manifest, dict) or key not in manifest:
+            raise InputError("run", f"the key {key!r} in {str(path)!r}", "none")
+    if not isinstance(manifest["class_names"], list):
+        raise InputError("run", f"a list as 'class_names' in {str(path)!r}", repr(manifest["class_names"]))
+    return manifest
+
+
 def _read_metrics(run: Path) -> dict[str, Any]:
-    metrics = files.read_json(run / "metrics.json", "run")
+    metrics = files.read_json(run / layout.METRICS, "run")
     status = metrics.get("status") if isinstance(metrics, dict) else None
     if status not in ("complete", "interrupted"):
         raise InputError(
             "run",
-            "metrics.json with the status 'complete' or 'interrupted'",
-            f"{status!r} in {str(run / 'metrics.json')!r}",
+            f"{layout.METRICS} with the status 'complete' or 'interrupted'",
+            f"{status!r} in {str(run / layout.METRICS)!r}",
             "Let the training end, or run it again.",
         )
     return metrics
 
 
 def _read_model(run: Path) -> keras.Model:
-    path = run / "model.keras"
+    path = run / layout.MODEL
     remedy = "Run `kerasbn train` again."
     if not path.is_file():
         raise InputError("run", f"a file {str(path)!r}", "no such file", remedy)
@@ -49,16 +80,17 @@ def _read_model(run: Path) -> keras.Model:
 
 
 def _read_examples(run: Path) -> tuple[Any, np.ndarray | None]:
-    """Return what examples.npz holds: raw inputs, one array or a dict of columns, and the run's probabilities."""
-    path = run / "examples.npz"
+    """Return what the examples hold: raw inputs, one array or a dict of columns, and the run's probabilities."""
+    path = run / layout.EXAMPLES
     if not path.is_file():
         return None, None
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except files.NOT_NUMPY as error:
         raise InputError("run", f"readable examples in {str(path)!r}", error) from error
-    columns = {key.removeprefix(_COLUMN): array for key, array in arrays.items() if key.startswith(_COLUMN)}
+    prefix = layout.EXAMPLE_COLUMN
+    columns = {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
     return arrays.get("inputs", columns or None), arrays.get("probabilities")
 
 
@@ -72,7 +104,7 @@ def _check_recorded(run: Path, model: keras.Model, examples: Any, recorded: np.n
     ):
         raise InputError(
             "run",
-            f"{str(run / 'model.keras')!r} to give the probabilities in examples.npz",
+            f"{str(run / layout.MODEL)!r} to give the probabilities in {layout.EXAMPLES}",
             f"others: the first {probabilities[0].round(4).tolist()}, not {recorded[0].round(4).tolist()}",
             "One of the two files is not this run's, or TensorFlow computes otherwise on this machine.",
         )
@@ -82,33 +114,30 @@ def export_run(config: ExportConfig) -> Path:
     """Export the model of a training run.
 
     Args:
-        config: The run, and where its artefact goes.
+        config: The run, and where its artefact goes. For runs/<name>, in which each training makes a directory,
+            the newest run is taken that has its metrics.json: one whose training has ended.
 
     Returns:
         The version directory.
 
     Raises:
-        InputError: If the directory is no run, or its training did not come to an end, or its model is damaged or
-            does not give the answers that the run has written down; and as `export_saved_model` does.
+        InputError: If the directory is no run and has none, or its training did not come to an end, or its model
+            is damaged or does not give the answers that the run has written down; and as `export_saved_model`
+            does.
         ExportMismatchError: If what was written answers differently; nothing is left of it.
 
     Example:
-        >>> export_run(ExportConfig(run="runs/digits/20260731-101500"))
-        PosixPath('saved_models/digits/1')
+        >>> export_run(ExportConfig(run="runs/iris", output="saved_models/flowers"))
+        PosixPath('saved_models/flowers/1')
     """
-    run = Path(config.run)
-    missing = [name for name in ("config.yaml", "data.json") if not (run / name).is_file()]
-    if missing:
-        received = f"{config.run!r}, which "
-        received += f"has no {missing[0]}" if run.is_dir() else "is no directory"
-        raise InputError("run", "a run directory of `kerasbn train`", received, "They are runs/<name>/<time>.")
-    trained = read_config(TrainConfig, run / "config.yaml")
-    manifest = files.read_json(run / "data.json", "run")
-    for key in ("class_names", "schema"):
-        if not isinstance(manifest, dict) or key not in manifest:
-            raise InputError("run", f"the key {key!r} in {str(run / 'data.json')!r}", "none")
+    run = _find_run(Path(config.run))
+    trained = read_config(TrainConfig, run / layout.CONFIG)
+    manifest = _read_manifest(run)
     metrics = _read_metrics(run)
     model = _read_model(run)
+    schemas.check_schema(
+        manifest["schema"], [given.name for given in signatures.read_inputs(model)], f"schema in {layout.DATA}"
+    )
     examples, recorded = _read_examples(run)
     if examples is not None and recorded is not None:
         _check_recorded(run, model, examples, recorded)

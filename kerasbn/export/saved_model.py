@@ -12,10 +12,14 @@ import keras
 import numpy as np
 
 import kerasbn
-from kerasbn import files, layout
+from kerasbn import files, layout, schemas
 from kerasbn.checks import InputError
 from kerasbn.export import signatures, verification, versions
 from kerasbn.export.signatures import Input
+
+# Nothing takes an hour to write and verify, so what is older was left by an export that was killed; a younger one
+# may be somebody else's that is still running.
+_LEFTOVER_SECONDS = 3600.0
 
 
 def _check_labels(labels: Sequence[Any] | None, classes: int) -> list[str]:
@@ -71,7 +75,8 @@ def export_saved_model(
         path: Directory of the model's versions; its name is the model's. It is made if need be.
         version: Number of the version directory, at least 1; None: one more than the newest there.
         labels: Names of the classes, in the order of the logits; None: "0", "1", ...
-        schema: What the inputs are, as JSON: {"kind": "array" | "image" | "table", ...}.
+        schema: What the inputs are, as JSON: {"kind": "array" | "image" | "table", ...}; see
+            `kerasbn.schemas.check_schema`.
         details: What else the description should say, as JSON, such as metrics.
         examples: Raw inputs to verify with, one array or a dict of columns, examples first; None: zeros, and
             "" for strings.
@@ -81,22 +86,26 @@ def export_saved_model(
         labels, schema, signatures, details, an example, versions of the software, and when it was created.
 
     Raises:
-        InputError: If the model gives no logits, the version exists, nothing can be written there, or labels
-            or examples do not fit the model.
+        InputError: If the model gives no logits, the version exists, nothing can be written there, or labels,
+            schema or examples do not fit the model.
         ExportMismatchError: If what was written answers differently; nothing is left of it.
 
     Example:
-        >>> export_saved_model(model, "saved_models/iris", labels=["setosa", "versicolor", "virginica"])
-        PosixPath('saved_models/iris/1')
+        >>> model = create_model("mlp", (4,), 3)
+        >>> export_saved_model(model, "saved_models/plants", labels=["setosa", "versicolor", "virginica"])
+        PosixPath('saved_models/plants/1')
     """
     inputs = signatures.read_inputs(model)
     classes = signatures.check_classifier(model)
     names = _check_labels(labels, classes)
+    if schema is not None:
+        schemas.check_schema(schema, [given.name for given in inputs])
     arrays = verification.check_examples(inputs, examples)
     path = Path(path)
     versions.next_version(path, version)  # before the work, and again when it is done
     expected = verification.keras_probabilities(model, inputs, arrays)
     files.writable_directory(path, "path")
+    files.remove_leftovers(path, _LEFTOVER_SECONDS)
     number = versions.next_version(path, version)
     description = {
         "format": layout.DESCRIPTION_FORMAT,
@@ -123,5 +132,5 @@ def export_saved_model(
             files.write_json(temporary / layout.DESCRIPTION, description)
             verification.verify(temporary, inputs, arrays, expected)
     except FileExistsError as error:
-        raise versions.taken(directory, max(versions.existing_versions(path)) + 1) from error
+        raise versions.taken(directory, max(layout.versions_in(path)) + 1) from error
     return directory

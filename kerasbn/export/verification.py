@@ -8,19 +8,24 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import softmax
 
-from kerasbn.checks import InputError
+from kerasbn.checks import InputError, TaskError
 from kerasbn.export.signatures import Input, call_model, made_up
 
 TOLERANCE = 1e-5  # of a probability; float32 kernels that sum in another order differ by about 1e-7
 
 
-class ExportMismatchError(RuntimeError):
+class ExportMismatchError(TaskError):
     """What was written does not answer as the Keras model does; nothing was kept of it.
 
     Args:
         signature: The signature that gave other answers.
         batch_size: Number of examples in the call.
         difference: Largest difference of a probability; NaN if either gave NaN.
+
+    Example:
+        >>> error = ExportMismatchError("serving_default", batch_size=1, difference=0.25)
+        >>> isinstance(error, TaskError)
+        True
     """
 
     def __init__(self, signature: str, batch_size: int, difference: float) -> None:

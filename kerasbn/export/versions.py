@@ -1,23 +1,9 @@
-"""Numbered version directories of a model: which there are, and where the next one goes."""
+"""Numbered version directories of a model: where the next one goes."""
 
 from pathlib import Path
 
-from kerasbn import checks
+from kerasbn import checks, layout
 from kerasbn.checks import InputError
-
-
-def existing_versions(path: Path) -> dict[int, Path]:
-    """Return the version directories in `path` by their number; {} if there are none.
-
-    A version is a directory whose name is a whole number, as TensorFlow Serving reads it: "007" is version 7.
-    """
-    if not path.is_dir():
-        return {}
-    return {
-        int(entry.name): entry
-        for entry in sorted(path.iterdir())
-        if entry.is_dir() and entry.name.isascii() and entry.name.isdecimal()
-    }
 
 
 def next_version(path: Path, version: int | None) -> int:
@@ -33,7 +19,7 @@ def next_version(path: Path, version: int | None) -> int:
     Raises:
         InputError: If that version is there already.
     """
-    existing = existing_versions(path)
+    existing = layout.versions_in(path)
     following = max(existing, default=0) + 1
     if version is None:
         return following

@@ -20,6 +20,9 @@ BUILDERS: Mapping[str, Callable[..., keras.Model]] = types.MappingProxyType(
 def list_models() -> list[str]:
     """Return the names that `create_model` takes.
 
+    Returns:
+        The families, sorted.
+
     Example:
         >>> list_models()
         ['convnet', 'mlp', 'resnet']

@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from kerasbn import checks, files
+from kerasbn import checks, files, layout, schemas
 from kerasbn.checks import InputError
 
 # From a signature's name and its inputs by name to its outputs by name.
 Engine = Callable[[str, Mapping[str, np.ndarray]], dict[str, np.ndarray]]
-
-_DESCRIPTION = "assets.extra/description.json"
-_FORMAT = 1  # of descriptions; the newest that is understood here
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,11 @@ class Artefact:
         signatures: The ways to call it, by name.
         metadata: The same as TensorFlow Serving's metadata reply writes them.
         call: Runs a signature.
+
+    Example:
+        >>> artefact = load_artefact("saved_models/iris")
+        >>> artefact.name, artefact.version, sorted(artefact.signatures)
+        ('iris', 1, ['logits', 'serving_default'])
     """
 
     name: str
@@ -76,20 +78,25 @@ def _number(path: Path) -> int | None:
     return int(name) if name.isascii() and name.isdecimal() else None
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def _read_description(path: Path, signatures: Mapping[str, Signature]) -> dict[str, Any]:
     """Return what the export wrote about a version; {} if it was another program's."""
-    file = path / _DESCRIPTION
+    file = path / layout.DESCRIPTION
     if not file.is_file():
         return {}
     description = files.read_json(file, "model")
     number = description.get("format") if isinstance(description, dict) else None
-    if not isinstance(number, int) or number > _FORMAT:
+    if not isinstance(number, int) or number > layout.DESCRIPTION_FORMAT:
         raise InputError(
             "model",
-            f"a description of format {_FORMAT} or older in {str(file)!r}",
+            f"a description of format {layout.DESCRIPTION_FORMAT} or older in {str(file)!r}",
             number,
             "It was written by a newer kerasbn: `pip install --upgrade kerasbn`." if number else "",
         )
+    labels, schema = description.get("labels"), description.get("schema")
+    if labels is not None and not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
+        raise InputError(f"labels in {str(file)!r}", "a list of texts", repr(labels))
+    if schema is not None and "serving_default" in signatures:
+        schemas.check_schema(schema, list(signatures["serving_default"].inputs), f"schema in {str(file)!r}")
     return description
 
 
@@ -107,8 +114,8 @@ def find_version(directory: str | os.PathLike[str], version: int | None = None) 
         InputError: If there is no such directory or version, or it holds no SavedModel.
 
     Example:
-        >>> find_version("saved_models/digits")
-        PosixPath('saved_models/digits/2')
+        >>> find_version("saved_models/iris")
+        PosixPath('saved_models/iris/1')
     """
     path = Path(directory)
     remedy = "Write one with `kerasbn export`."
@@ -124,7 +131,7 @@ def find_version(directory: str | os.PathLike[str], version: int | None = None) 
         if version is not None and _number(path) != version:
             raise InputError("version", f"{path.name}, which {str(path)!r} is", version)
         return path
-    versions = {number: entry for entry in path.iterdir() if entry.is_dir() and (number := _number(entry)) is not None}
+    versions = layout.versions_in(path)
     if not versions:
         found = ", ".join(sorted(entry.name for entry in path.iterdir())[:5]) or "nothing"
         raise InputError("model", f"numbered version directories in {str(path)!r}", f"{found} in it", remedy)
@@ -156,17 +163,17 @@ def load_artefact(directory: str | os.PathLike[str], version: int | None = None,
         InputError: If there is no such directory or version, or what it holds cannot be loaded.
 
     Example:
-        >>> artefact = load_artefact("saved_models/digits")
-        >>> artefact.call("serving_default", {"inputs": np.zeros((1, 64), np.float32)})["probabilities"].shape
-        (1, 10)
+        >>> artefact = load_artefact("saved_models/iris")
+        >>> artefact.call("serving_default", {"inputs": np.zeros((1, 4), np.float32)})["probabilities"].shape
+        (1, 3)
     """
+    path = find_version(directory, version)
     # Here, so that a wrong path is told before TensorFlow is loaded, which takes seconds.
     from kerasbn.serving import tensorflow_engine
 
-    path = find_version(directory, version)
-    description = _read_description(path)
     number = _number(path)
     signatures, metadata = tensorflow_engine.read_signatures(path)
+    description = _read_description(path, signatures)
     return Artefact(
         name=name or _name(path),
         version=1 if number is None else number,

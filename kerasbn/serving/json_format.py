@@ -31,6 +31,8 @@ _FAST: Mapping[str, tuple[Any, set[type]]] = types.MappingProxyType(
         "string": (np.object_, {str}),
     }
 )
+# Levels of lists; NumPy before 2.0 has arrays of 32 dimensions at most, of which one is the batch.
+_DEEPEST = 31
 
 
 def _fast_array(value: list[Any], dtype: str) -> np.ndarray | None:
@@ -43,7 +45,7 @@ def _fast_array(value: list[Any], dtype: str) -> np.ndarray | None:
             return None
         shape.append(size)
         items = list(itertools.chain.from_iterable(items))
-    if dtype not in _FAST or not items:
+    if dtype not in _FAST or not items or len(shape) > _DEEPEST:
         return None
     numpy_dtype, allowed = _FAST[dtype]
     kinds = set(map(type, items))
@@ -86,6 +88,8 @@ def _array(value: Any, dtype: str) -> np.ndarray:
         if not first:
             break
         first = first[0]
+    if len(shape) > _DEEPEST:
+        raise RequestError(f"Encountered list at unexpected level: {_DEEPEST} expected < {_DEEPEST}")
     items: list[Any] = []
     _fill(value, 0, shape, dtype, items)
     array = np.empty(len(items), json_values.NUMPY.get(dtype, object))
@@ -119,12 +123,12 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 
 def _columns_of_rows(rows: list[Any], inputs: Mapping[str, TensorInfo]) -> dict[str, np.ndarray]:
     """Return the arrays of the row format: a list of values for one input, or of objects by input."""
-    if not isinstance(rows[0], dict) and len(inputs) > 1:
+    objects = isinstance(rows[0], dict) and not is_base64(rows[0])
+    if not objects and len(inputs) > 1:
         raise RequestError(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as "
             "per tensorinfo_map"
         )
-    objects = isinstance(rows[0], dict) and not is_base64(rows[0])
     if not objects:
         (name,) = inputs
         array = _fast_array(rows, inputs[name].dtype)

@@ -38,8 +38,12 @@ def value_text(value: Any) -> str:
     """Return a JSON value as TensorFlow Serving's messages quote it, abridged if it is long."""
     if isinstance(value, float):
         return _float_text(value, np.float32 if abs(value) <= float(np.finfo(np.float32).max) else np.float64)
-    text = json.dumps(value, indent=4, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
+    text = ""
+    for piece in json.JSONEncoder(indent=4, ensure_ascii=False).iterencode(value):
+        text += piece
+        if len(text) > _LONGEST_QUOTE:  # what comes then is not even written
+            return f"{text[:_LONGEST_QUOTE]}..."
+    return text
 
 
 def _kind(value: Any) -> str:

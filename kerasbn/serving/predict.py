@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kerasbn import files
-from kerasbn.checks import InputError
+from kerasbn.checks import InputError, nearest
 from kerasbn.config import PredictConfig
 from kerasbn.serving.artefact import Artefact, TensorInfo, load_artefact
 
@@ -26,12 +26,14 @@ class _Examples:
         count: Number of examples.
         column: What their names are: "row" or "file".
         names: Their names.
+        files: The files that are read.
         batch: From a first and a last position to the inputs between them, by input.
     """
 
     count: int
     column: str
     names: Sequence[Any]
+    files: Sequence[Path]
     batch: Callable[[int, int], dict[str, np.ndarray]]
 
 
@@ -49,18 +51,14 @@ def _check_shape(subject: str, info: TensorInfo, shape: tuple[int, ...]) -> None
         subject,
         f"an array of shape ({text})",
         f"shape {shape}",
-        "For a single example, add an axis: array[None]." if single else "",
+        "For a single example, add an axis: array[None]." if single else "Prepare the examples as those of training.",
     )
 
 
 def _table(path: Path, columns: Sequence[dict[str, Any]]) -> _Examples:
-    import pandas as pd
-
     from kerasbn.data import tables
 
-    arrays = tables.read_columns(path, columns)
-    header = pd.read_csv(path, nrows=0, dtype=str, encoding="utf-8-sig").columns
-    ignored = [name for name in map(str, header) if name.strip().replace("/", "_") not in arrays]
+    arrays, ignored = tables.read_columns(path, columns)
     if ignored:
         print(f"{path}: ignored columns the model does not know: {', '.join(ignored)}", file=sys.stderr)
     count = len(next(iter(arrays.values())))
@@ -68,6 +66,7 @@ def _table(path: Path, columns: Sequence[dict[str, Any]]) -> _Examples:
         count,
         "row",
         range(count),
+        [path],
         lambda first, last: {name: array[first:last] for name, array in arrays.items()},
     )
 
@@ -77,7 +76,8 @@ def _arrays(path: Path, name: str, info: TensorInfo) -> _Examples:
 
     values = arrays.read_inputs(path)
     _check_shape("input", info, values.shape)
-    return _Examples(len(values), "row", range(len(values)), lambda first, last: {name: values[first:last]})
+    count = len(values)
+    return _Examples(count, "row", range(count), [path], lambda first, last: {name: values[first:last]})
 
 
 def _images(path: Path, name: str, info: TensorInfo, schema: dict[str, Any]) -> _Examples:
@@ -85,7 +85,11 @@ def _images(path: Path, name: str, info: TensorInfo, schema: dict[str, Any]) -> 
 
     paths = images.image_paths(path) if path.is_dir() else [path]
     if not paths:
-        raise InputError("input", f"images in {str(path)!r}", "none")
+        remedy = f"Give a folder with {', '.join(images.SUFFIXES)} files right in it."
+        raise InputError("input", f"images in {str(path)!r}", "none", remedy)
+    others = [entry.name for found in images.left_out(path) for entry in found] if path.is_dir() else []
+    if others:
+        print(f"{path}: ignored what is no image file: {', '.join(others)}", file=sys.stderr)
     shape = tuple(schema["shape"])
     size = (shape[0], shape[1])
     color = schema.get("color") or ("rgb" if len(shape) == 3 and shape[2] == 3 else "grayscale")
@@ -97,20 +101,19 @@ def _images(path: Path, name: str, info: TensorInfo, schema: dict[str, Any]) -> 
         _check_shape("input", info, pixels.shape)
         return {name: pixels}
 
-    return _Examples(len(paths), "file", [entry.name for entry in paths], batch)
+    return _Examples(len(paths), "file", [entry.name for entry in paths], paths, batch)
 
 
 def _examples(path: Path, artefact: Artefact) -> _Examples:
     """Return what is in a file or folder, as the model's schema says it is to be read."""
     inputs = artefact.signatures[_SIGNATURE].inputs
     schema = artefact.description.get("schema") or {}
-    if not path.exists():
-        raise InputError("input", "a file or a folder of images", f"{str(path)!r}, which does not exist")
     suffix = path.suffix.lower()
     received = f"{str(path)!r}"
     if schema.get("kind") == "table":
         if suffix != ".csv" or path.is_dir():
-            raise InputError("input", "a .csv file, since the model takes a table", received)
+            remedy = "Write the columns to a .csv file with a header."
+            raise InputError("input", "a .csv file, since the model takes a table", received, remedy)
         return _table(path, schema["columns"])
     if len(inputs) != 1:
         raise InputError(
@@ -124,13 +127,15 @@ def _examples(path: Path, artefact: Artefact) -> _Examples:
     expected = "an .npy or .npz file"
     if schema.get("kind") == "image":
         expected += ", an image or a folder of images"
-    raise InputError("input", f"{expected}, since the model takes arrays", received)
+    remedy = "Write the array with numpy.save."
+    raise InputError("input", f"{expected}, since the model takes arrays", received, remedy)
 
 
 def _labels(artefact: Artefact, classes: int) -> list[str]:
     labels = list(artefact.description.get("labels") or map(str, range(classes)))
     if len(labels) != classes:
-        raise InputError("model", f"{classes} labels in its description", len(labels))
+        remedy = "Export it again with `kerasbn export`."
+        raise InputError("model", f"{classes} labels in its description", len(labels), remedy)
     return labels
 
 
@@ -157,22 +162,33 @@ def predict_file(config: PredictConfig, progress: Callable[[int, int], None] | N
         The file written.
 
     Raises:
-        InputError: If the model cannot be loaded, or the input is not what the model was trained on.
+        InputError: If the model cannot be loaded, the input is not what the model was trained on, or
+            the output would replace it.
 
     Example:
-        >>> predict_file(PredictConfig(model="saved_models/iris", input="flowers.csv"))
+        >>> np.save("flowers.npy", np.zeros((2, 4), np.float32))
+        >>> predict_file(PredictConfig(model="saved_models/iris", input="flowers.npy"))
         PosixPath('predictions.csv')
     """
-    output = Path(config.output)
+    source, output = Path(config.input), Path(config.output)
+    # What can be told without the model is told before it is loaded, which takes seconds.
+    if not source.exists():
+        remedy = nearest(source.name, (entry.name for entry in source.parent.glob("*"))) or "Check the path."
+        raise InputError("input", "a file or a folder of images", f"{str(source)!r}, which does not exist", remedy)
+    if output.is_dir():
+        received = f"{config.output!r}, which is a directory"
+        raise InputError("output", "the .csv file to write", received, "Add the name of a file to it.")
+    if output.suffix.lower() != ".csv":
+        raise InputError("output", "a name that ends in .csv", repr(config.output), "Give the file another name.")
     artefact = load_artefact(config.model)
     if _SIGNATURE not in artefact.signatures:
-        raise InputError("model", f"a signature {_SIGNATURE!r}", ", ".join(artefact.signatures))
-    examples = _examples(Path(config.input), artefact)
-    if output.exists() and output.samefile(config.input):
-        raise InputError("output", "another file than the input", f"{config.output!r} for both")
+        received = ", ".join(artefact.signatures) or "none"
+        raise InputError("model", f"a signature {_SIGNATURE!r}", received, "Export it with `kerasbn export`.")
+    examples = _examples(source, artefact)
+    if output.exists() and any(output.samefile(file) for file in examples.files):
+        received = f"{config.output!r}, which is one of them"
+        raise InputError("output", "another file than the inputs", received, "Give the file another name.")
     files.writable_directory(output.parent, "output")
-    if output.is_dir():
-        raise InputError("output", "the .csv file to write", f"{config.output!r}, which is a directory")
     with files.whole_file(output) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         for first, probabilities in _probabilities(artefact, examples, config.batch_size):

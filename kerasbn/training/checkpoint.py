@@ -39,6 +39,15 @@ def save(path: Path, model: keras.Model, keep_best: KeepBest, history: History) 
         np.savez(temporary, state=np.array(json.dumps(state)), **arrays)
 
 
+def epochs_in(path: Path) -> int:
+    """Return the number of epochs that a checkpoint has behind it; 0 if there is none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return int(json.loads(str(content["state"]))["history"][-1]["epoch"])
+    except files.NOT_NUMPY:
+        return 0
+
+
 def load(path: Path, model: keras.Model, keep_best: KeepBest) -> History:
     """Put a model, its optimizer and the best epoch back to where a checkpoint was written.
 

@@ -19,7 +19,18 @@ _MULTIPLICATIONS_PER_SECOND = 2e10  # forward and backward on two ordinary CPU c
 
 
 def schedule_of(config: TrainingConfig) -> schedules.Schedule:
-    """Return the learning rate by epoch, as the config names it."""
+    """Return the learning rate by epoch, as the config names it.
+
+    Args:
+        config: See `kerasbn.config.TrainingConfig`.
+
+    Returns:
+        The rate as a function of the epoch, from 0.
+
+    Example:
+        >>> schedule_of(TrainingConfig(learning_rate=0.2, decay="inverse_time"))(1)
+        0.1
+    """
     a0, rate = config.learning_rate, config.decay_rate
     formulas = {
         "constant": schedules.Constant,
@@ -32,7 +43,18 @@ def schedule_of(config: TrainingConfig) -> schedules.Schedule:
 
 
 def optimizer_of(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Return the optimizer that the config names; weight decay leaves gamma, beta and biases alone."""
+    """Return the optimizer that the config names; weight decay leaves gamma, beta and biases alone.
+
+    Args:
+        config: See `kerasbn.config.TrainingConfig`.
+
+    Returns:
+        A new optimizer with the config's initial learning rate.
+
+    Example:
+        >>> optimizer_of(TrainingConfig(optimizer="adamw", weight_decay=0.01)).name
+        'adamw'
+    """
     rate, decay = config.learning_rate, config.weight_decay or None
     if config.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=False, weight_decay=decay)
@@ -116,7 +138,9 @@ def compile_model(model: keras.Model, config: TrainingConfig, labels: np.ndarray
         The model, compiled.
 
     Example:
-        >>> model = compile_model(create_model("mlp", (64,), 10), TrainingConfig(), prepared.train.labels)
+        >>> labels = np.array([0, 1, 2, 2], np.int32)
+        >>> compile_model(create_model("mlp", (4,), 3), TrainingConfig(), labels).compiled
+        True
     """
     class_weight = balanced_class_weight(labels) if config.class_weight else None
     model.compile(

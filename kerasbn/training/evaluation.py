@@ -20,6 +20,10 @@ def probabilities(model: keras.Model, features: np.ndarray) -> np.ndarray:
 
     Returns:
         (n, classes) float64, each row summing to 1.
+
+    Example:
+        >>> probabilities(create_model("mlp", (4,), 3), np.zeros((1, 4), np.float32)).round(3)
+        array([[0.333, 0.333, 0.333]])
     """
     return softmax(run_in_chunks(model, features).astype(np.float64), axis=-1)
 
@@ -38,6 +42,15 @@ def evaluate(model: keras.Model, data: Features, classes: int) -> dict[str, Any]
 
     Raises:
         InputError: If a probability is not finite.
+
+    Example:
+        >>> prepared = prepare(load_splits(DataConfig(source="iris")))
+        >>> model = create_model("mlp", (4,), 3)
+        >>> figures = evaluate(model, prepared.test, 3)
+        >>> list(figures)
+        ['examples', 'accuracy', 'log_loss', 'confusion_matrix']
+        >>> figures["examples"]
+        22
     """
     predicted = probabilities(model, data.inputs)
     broken = len(data) - np.count_nonzero(np.isfinite(predicted).all(axis=-1))

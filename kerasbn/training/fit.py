@@ -56,9 +56,11 @@ def fit(
         The history: one dict an epoch, with `epoch` from 1, losses, accuracies and learning rate.
 
     Example:
-        >>> history = fit(model, prepared.train, prepared.validation, TrainingConfig(epochs=5))
-        >>> history[-1]["val_accuracy"]
-        0.96
+        >>> prepared = prepare(load_splits(DataConfig(source="iris")))
+        >>> model = create_model("mlp", (4,), 3)
+        >>> history = fit(model, prepared.train, prepared.validation, TrainingConfig(epochs=2))
+        >>> list(history[-1])
+        ['epoch', 'loss', 'accuracy', 'val_loss', 'val_accuracy', 'learning_rate']
     """
     history = [] if history is None else history
     plan = plan_epoch(model, len(train), config.batch_size)

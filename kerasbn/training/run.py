@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -15,9 +16,10 @@ import pandas as pd
 
 from kerasbn import files, layout, models
 from kerasbn.callbacks import KeepBest, ShowProgress
+from kerasbn.callbacks.keep_best import not_finite
 from kerasbn.checks import InputError
 from kerasbn.config import TrainConfig, TrainingConfig, read_config, write_config
-from kerasbn.data import Features, Inputs, Prepared, Splits, load_splits, prepare
+from kerasbn.data import Features, Inputs, Prepared, Splits, labels, load_splits, prepare
 from kerasbn.data.dataset import take
 from kerasbn.data.preprocessing import free_name
 from kerasbn.progress import reporting
@@ -38,6 +40,11 @@ class Run:
     Args:
         directory: The run directory.
         metrics: The content of its metrics.json.
+
+    Example:
+        >>> run = train(TrainConfig(name="flowers", data=DataConfig(source="iris"), training=TrainingConfig(epochs=1)))
+        >>> run.directory.parent
+        PosixPath('runs/flowers')
     """
 
     directory: Path
@@ -75,6 +82,12 @@ def whole_model(preprocessor: keras.Model, classifier: keras.Model) -> keras.Mod
 
     Returns:
         A model that shares their layers and weights.
+
+    Example:
+        >>> prepared = prepare(load_splits(DataConfig(source="iris")))
+        >>> model = create_model("mlp", (4,), 3)
+        >>> whole_model(prepared.preprocessor, model).output_shape
+        (None, 3)
     """
     name = free_name(classifier.name, [tensor.name for tensor in preprocessor.inputs])
     if name != classifier.name:  # a column is called so
@@ -117,15 +130,31 @@ def _saying_what_was_kept(directory: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = "its last checkpoint is kept" if (directory / layout.CHECKPOINT).exists() else "nothing is kept yet"
+        epochs = checkpoint.epochs_in(directory / layout.CHECKPOINT)
+        kept = f"the first {epochs} epochs are kept" if epochs else "no epoch is kept yet"
         raise KeyboardInterrupt(
-            f"Stopped in {directory}; {kept}. To go on: kerasbn train --resume {directory}"
+            f"Stopped in {directory}; {kept}. To go on: kerasbn train --resume {shlex.quote(str(directory))}"
         ) from None
+
+
+def _in_words(splits: Splits) -> str:
+    """Return what there is to train on: what the reader of a file made of it shows here first."""
+    sizes = f"{len(splits.train)} training, {len(splits.validation)} validation and {len(splits.test)} test examples"
+    words = f"{sizes} of {len(splits.class_names)} classes"
+    if splits.schema["kind"] != "table":
+        return f"{words}, each {' x '.join(map(str, splits.schema['shape']))}"
+    by_type: dict[str, list[str]] = {"numeric": [], "categorical": []}
+    for column in splits.schema["columns"]:
+        by_type[column["type"]].append(column["name"])
+    columns = (f"{len(names)} {kind} ({labels.listed(names)})" for kind, names in by_type.items() if names)
+    return f"{words}; columns: {', '.join(columns)}"
 
 
 def _is_complete(config: TrainingConfig, history: History, keep_best: KeepBest) -> bool:
     if not history:
         return False
+    if not_finite(history[-1], config.monitor):  # training stops there
+        return True
     since_best = history[-1]["epoch"] - 1 - (keep_best.epoch or 0)
     out_of_patience = config.patience is not None and since_best >= config.patience
     return history[-1]["epoch"] >= config.epochs or out_of_patience
@@ -147,6 +176,7 @@ def _finish(
         "status": "complete" if _is_complete(config.training, history, keep_best) else "interrupted",
         "epochs": int(history[-1]["epoch"]),
         "best_epoch": (keep_best.epoch or 0) + 1,
+        "diverged": not_finite(history[-1], config.training.monitor) is not None,
         "parameters": model.count_params(),
         "seconds": round(time.monotonic() - begun, 3),
         "validation": evaluate(model, prepared.validation, classes),
@@ -187,12 +217,14 @@ def _train(config: TrainConfig, splits: Splits, directory: Path | None) -> Run:
             reporting(f"training {config.model_name}", training.epochs, "epoch") as report,
             interruptible(report.say) as stop,
         ):
+            report.say(_in_words(splits))
             callbacks = [
                 ShowProgress(report),
                 checkpoint.WriteCheckpoints(directory / layout.CHECKPOINT, keep_best, history),
             ]
             if _is_complete(training, history, keep_best):  # it was killed between its last epoch and its end
-                model.set_weights(keep_best.weights)
+                keep_best.set_model(model)
+                keep_best.restore()
             else:
                 fit(
                     model,
@@ -226,9 +258,9 @@ def train(config: TrainConfig) -> Run:
         InputError: If the data, the model or the output directory cannot be used; nothing is left behind.
 
     Example:
-        >>> run = train(TrainConfig(data=DataConfig(source="iris")))
-        >>> run.metrics["test"]["accuracy"]
-        0.95
+        >>> run = train(TrainConfig(data=DataConfig(source="iris"), training=TrainingConfig(epochs=2)))
+        >>> run.metrics["status"], run.metrics["test"]["examples"]
+        ('complete', 22)
     """
     source, output = Path(config.data.source).resolve(), Path(config.output).resolve()
     if source.is_dir() and output.joinpath(config.model_name).is_relative_to(source):
@@ -255,6 +287,9 @@ def resume(directory: str | Path) -> Run:
 
     Raises:
         InputError: If it is no run directory, the run is complete, or the data has changed.
+
+    Example:
+        >>> run = resume("runs/digits/20260731-101500")
     """
     directory = Path(directory)
     files.remove_leftovers(directory, 0)  # the run is ours alone

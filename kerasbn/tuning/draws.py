@@ -77,7 +77,8 @@ class Draws(keras_tuner.HyperParameters):
         >>> hp = Draws(seed=0, trial=3)
         >>> hp.Float("learning_rate", 1e-4, 1e-1, sampling="log") == hp.get("learning_rate")
         True
-        >>> hp.copy()  # a plain keras_tuner.HyperParameters with the same values
+        >>> type(hp.copy()) is keras_tuner.HyperParameters and hp.copy().values == hp.values
+        True
     """
 
     def __init__(

@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import gc
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ import keras
 import keras_tuner
 import numpy as np
 
+from kerasbn.callbacks import KeepBest
+from kerasbn.callbacks.keep_best import not_finite
 from kerasbn.tuning.draws import Draws, trial_seed
 from kerasbn.tuning.objective import MisuseError, history_of, metrics_of
 
@@ -52,28 +53,22 @@ class Outcome:
     build_config: dict[str, Any] | None
 
 
-class BestEpoch(keras.callbacks.Callback):
-    """Keep the weights of the best epoch in memory, and every epoch's metrics.
+class Record(keras.callbacks.Callback):
+    """Keep every epoch's metrics.
 
     Args:
-        objective: What the best epoch is chosen by. While it is not among an epoch's metrics nothing is kept.
         report: Called with the epoch and its metrics.
     """
 
-    def __init__(self, objective: keras_tuner.Objective, report: Callable[[int, Mapping[str, float]], None]) -> None:
+    def __init__(self, report: Callable[[int, Mapping[str, float]], None]) -> None:
         super().__init__()
-        self.objective, self.report = objective, report
+        self.report = report
         self.rows: list[dict[str, float]] = []
-        self.weights: list[np.ndarray] | None = None
-        self.best = math.inf if objective.direction == "min" else -math.inf
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keep the weights if this epoch is the best so far, as `keras.callbacks.Callback`."""
+        """Keep this epoch's, as `keras.callbacks.Callback`."""
         row = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append(row)
-        value = row.get(self.objective.name, math.nan)
-        if self.objective.better_than(value, self.best):
-            self.best, self.weights = value, self.model.get_weights()
         self.report(epoch, row)
 
 
@@ -157,15 +152,18 @@ def run_trial(
             if on_epoch is not None:
                 on_epoch(hp.trial, epoch, row)
 
-        keep = BestEpoch(objective, report)
-        callbacks = [*_own_callbacks(fit_kwargs.get("callbacks")), keep]
+        keep_best = KeepBest(objective.name, direction=objective.direction, required=False)
+        record = Record(report)
+        callbacks = [*_own_callbacks(fit_kwargs.get("callbacks")), keep_best, record]
         result = hypermodel.fit(hp, model, *fit_args, **{**fit_kwargs, "callbacks": callbacks})
         metrics = metrics_of(result, objective)
+        rows = record.rows or history_of(result)
+        if rows and all(not_finite(row, objective.name) for row in rows):
+            metrics = rows[0] | metrics  # a fit that returns the accuracy alone does not tell
         results.append(metrics)
-        rows = keep.rows or history_of(result)
         history += [{"execution": execution, "epoch": epoch, **row} for epoch, row in enumerate(rows)]
         score = metrics[objective.name]
         if best is None or objective.better_than(score, best):
             # A fit that leaves the callbacks out, or an objective that is no metric: its last weights.
-            best, weights = score, keep.weights or model.get_weights()
+            best, weights = score, keep_best.weights or model.get_weights()
     return Outcome(metrics_of(results, objective), tuple(history), weights, model.get_build_config())

@@ -1,6 +1,5 @@
 """The objective of a search, and what is read of it from whatever a fit returns."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import keras
 import keras_tuner
 import numpy as np
 
+from kerasbn.callbacks.keep_best import not_finite, sign_of
 from kerasbn.checks import InputError
 
 
@@ -58,12 +58,10 @@ def _table(history: keras.callbacks.History) -> list[dict[str, float]]:
 
 
 def best_of(rows: Sequence[Mapping[str, float]], objective: keras_tuner.Objective) -> dict[str, float]:
-    """Return the row with the best objective; a row whose objective is NaN never is, unless all are."""
-    best = rows[0]
-    for row in rows[1:]:
-        if math.isnan(best[objective.name]) or objective.better_than(row[objective.name], best[objective.name]):
-            best = row
-    return dict(best)
+    """Return the row with the best objective, the first among equals; if training diverged in all, the first."""
+    sign = sign_of(objective.direction)
+    finite = [row for row in rows if not not_finite(row, objective.name)]
+    return dict(max(finite, key=lambda row: sign * row[objective.name], default=rows[0]))
 
 
 def metrics_of(result: Any, objective: keras_tuner.Objective) -> dict[str, float]:

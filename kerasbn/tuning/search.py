@@ -4,26 +4,35 @@ import json
 import secrets
 import time
 import traceback
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
-import numpy as np
 
-from kerasbn import checks, files
+from kerasbn import checks
+from kerasbn.callbacks.keep_best import not_finite
 from kerasbn.checks import InputError
-from kerasbn.tuning import summary
+from kerasbn.tuning import summary, weights
 from kerasbn.tuning.draws import Draws
-from kerasbn.tuning.engine import BuildFunction, OnEpoch, build, quick_collections, run_trial
+from kerasbn.tuning.engine import BuildFunction, OnEpoch, Outcome, build, quick_collections, run_trial
 from kerasbn.tuning.objective import MisuseError, objective_of
+from kerasbn.tuning.refused import refuse
 from kerasbn.tuning.study import Study, TrialRecord, different_study
 from kerasbn.tuning.tried import Tried
 
-ENGINES = ("auto", "fit")
+# What trains a trial, by name; each takes what `run_trial` takes.
+ENGINES: Mapping[str, Callable[..., Outcome]] = types.MappingProxyType({"fit": run_trial})
 # If so many trials fail before any has succeeded, the fault is not in the hyperparameters.
 FAILURES = 5
+
+
+def _add(tried: Tried, record: TrialRecord) -> None:
+    # A trial that failed before anything was drawn says nothing about the values it would have drawn.
+    if record.completed or record.hyperparameters.values:
+        tried.add(record.hyperparameters)
 
 
 class RandomSearch:
@@ -42,25 +51,32 @@ class RandomSearch:
         seed: Seed of all draws and of all initial weights, at least 0; None: a random one, kept in the study.
         hyperparameters: Hyperparameters that are registered beforehand: their ranges and fixed values take
             the place of those that the build function asks for under the same names.
+        tune_new_entries: Taken for KerasTuner's sake; only True.
+        allow_new_entries: The same.
+        max_retries_per_trial: The same; only 0, since a trial comes out the same each time.
+        max_consecutive_failed_trials: So many failures one after the other end the search with an error, at least
+            1; None: five before any trial has succeeded, and no limit afterwards.
         executions_per_trial: Models trained from different initial weights in each trial, at least 1; their
             mean counts.
         directory: Where projects are kept; None: the working directory.
         project_name: The project's directory in it; None: "untitled_project".
         overwrite: Whether the trials in the project's directory are deleted first.
-        engine: How trials are trained: "fit", one model after the other; "auto" chooses.
+        engine: What trains trials: "fit", which is one model after the other; "auto" chooses.
         keep_models: Of how many of the best trials the weights are kept on disk, at least 0.
         max_minutes: Minutes after which `search` starts no new trial, above 0; None: no limit.
         fingerprint: JSON that stands for the data and whatever else decides the scores, such as a hash.
             A study is not continued under another one.
         on_trial: Called with each finished `TrialRecord`; None: a line is printed.
         on_epoch: Called after each epoch with the trial's number, the epoch (from 0) and its metrics.
+        **others: Other arguments of `keras_tuner.RandomSearch`, which are refused with what to do instead.
 
     Attributes:
         study: The `Study` with all finished trials.
         note: Why the last `search` ended before max_trials, or had nothing to do; else empty.
 
     Raises:
-        InputError: If an argument is out of its range, or the directory holds a study of other settings.
+        InputError: If an argument is out of its range or not supported, or the directory holds a study of other
+            settings.
 
     Example:
         >>> tuner = RandomSearch(build_model, objective="val_accuracy", max_trials=20, seed=0)
@@ -77,6 +93,11 @@ class RandomSearch:
         max_trials: int = 10,
         seed: int | None = None,
         hyperparameters: keras_tuner.HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = None,
+        *,
         executions_per_trial: int = 1,
         directory: str | Path | None = None,
         project_name: str | None = None,
@@ -87,7 +108,14 @@ class RandomSearch:
         fingerprint: Any = None,
         on_trial: Callable[[TrialRecord], None] | None = None,
         on_epoch: OnEpoch | None = None,
+        **others: Any,
     ) -> None:
+        refuse(
+            tune_new_entries=tune_new_entries,
+            allow_new_entries=allow_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            **others,
+        )
         if not isinstance(hypermodel, keras_tuner.HyperModel):
             if not callable(hypermodel):
                 raise InputError("hypermodel", "a keras_tuner.HyperModel or a function", repr(hypermodel))
@@ -99,7 +127,10 @@ class RandomSearch:
             seed = int(checks.in_range("seed", seed, 0, integer=True))
         self.hyperparameters = hyperparameters
         self.executions_per_trial = checks.in_range("executions_per_trial", executions_per_trial, 1, integer=True)
-        self.engine = checks.one_of("engine", engine, ENGINES)
+        self.max_consecutive_failed_trials = max_consecutive_failed_trials
+        if max_consecutive_failed_trials is not None:
+            checks.in_range("max_consecutive_failed_trials", max_consecutive_failed_trials, 1, integer=True)
+        self.engine = "fit" if engine == "auto" else checks.one_of("engine", engine, ("auto", *ENGINES))
         self.keep_models = checks.in_range("keep_models", keep_models, 0, integer=True)
         self.max_minutes = max_minutes
         if max_minutes is not None:
@@ -123,10 +154,6 @@ class RandomSearch:
             new_seed=secrets.randbelow(2**31),
             overwrite=overwrite,
         )
-        self._tried = Tried()
-        for record in self.study.trials:
-            self._add_tried(record)
-        self._resumed = bool(self.study.trials)
         self.note = ""
 
     @property
@@ -147,15 +174,24 @@ class RandomSearch:
             **fit_kwargs: Keyword arguments of the same.
 
         Raises:
-            InputError: If the build function is not the one the study was started with, or if `fit` returns
-                nothing with the objective in it.
-            RuntimeError: If every trial failed; its message has the first one's traceback.
+            InputError: If another search is running in the directory, if the build function is not the one the
+                study was started with, or if `fit` returns nothing with the objective in it.
+            RuntimeError: If every trial failed, its message has the first one's traceback; or if
+                max_consecutive_failed_trials did.
         """
-        if self._resumed:
+        with self.study.exclusive():
+            self._search(fit_args, fit_kwargs)
+        if self.note and self.on_trial is None:
+            print(self.note)
+
+    def _search(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        if self.study.trials:
             self._check_space()
-            self._resumed = False
+        tried = Tried()
+        for record in self.study.trials:
+            _add(tried, record)
         self.note = "" if self.remaining_trials else f"All {self.max_trials} trials were there already."
-        failures = 0
+        limit, failures = self.max_consecutive_failed_trials, 0  # one after the other
         first_error: InputError | None = None
         try:
             with quick_collections():
@@ -165,15 +201,16 @@ class RandomSearch:
                         self.note = f"No more trials after {self.max_minutes:g} minutes."
                         break
                     number = max((t.number for t in self.study.trials), default=-1) + 1
-                    attempt = self._tried.next_attempt(self.study.seed, number)
+                    attempt = tried.next_attempt(self.study.seed, number)
                     if attempt is None:
                         self.note = f"The space is exhausted: all its {number} combinations have been tried."
                         break
                     record, error = self._run(number, attempt, fit_args, fit_kwargs)
-                    failures += not record.completed
+                    _add(tried, record)
+                    failures = 0 if record.completed else failures + 1
                     first_error = first_error or error
                     (self.on_trial or self.print_trial)(record)
-                    if failures == FAILURES and not any(t.completed for t in self.study.trials):
+                    if failures == (limit or FAILURES) and (limit or not any(t.completed for t in self.study.trials)):
                         break
         finally:
             keras.utils.clear_session()
@@ -182,8 +219,9 @@ class RandomSearch:
                 raise first_error
             failed = self.study.trials[0]
             raise RuntimeError(f"All {len(self.study.trials)} trials failed, the first one with:\n{failed.traceback}")
-        if self.note and self.on_trial is None:
-            print(self.note)
+        if failures == limit:
+            last = self.study.trials[-1].traceback
+            raise RuntimeError(f"{limit} trials failed one after the other, the last one with:\n{last}")
 
     def _run(
         self, number: int, attempt: int, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]
@@ -191,9 +229,9 @@ class RandomSearch:
         """Run a trial and record it; also return the error if it was an `InputError`."""
         hp = Draws(self.study.seed, number, attempt, self.hyperparameters)
         started = time.perf_counter()
-        outcome, failure, score, error = None, "", None, None
+        outcome, failure, error = None, "", None
         try:
-            outcome = run_trial(
+            outcome = ENGINES[self.engine](
                 self.hypermodel,
                 hp,
                 self.objective,
@@ -202,9 +240,8 @@ class RandomSearch:
                 self.executions_per_trial,
                 self.on_epoch,
             )
-            score = outcome.metrics[self.objective.name]
-            if not abs(score) < float("inf"):
-                failure, score = f"{self.objective.name} is {score}: training diverged.\n", None
+            if name := not_finite(outcome.metrics, self.objective.name):
+                failure = f"{name} is {outcome.metrics[name]}: training diverged.\n"
         except (MisuseError, keras_tuner.errors.FatalError):
             raise
         except Exception as raised:  # recorded with its traceback; the search goes on with other values
@@ -214,35 +251,23 @@ class RandomSearch:
         record = TrialRecord(
             number=number,
             status="failed" if failure else "completed",
-            score=score,
+            score=outcome.metrics[self.objective.name] if outcome and not failure else None,
             hyperparameters=hp.copy(),
             metrics=outcome.metrics if outcome else {},
             history=outcome.history if outcome else (),
             seconds=time.perf_counter() - started,
             attempt=attempt,
+            engine=self.engine,
             build_config=outcome.build_config if outcome else None,
             traceback=failure,
         )
         # Weights first: after a kill between the two the trial is run again and they are written again.
         kept = self.study.rank([*self.study.trials, record])[: self.keep_models]
         if outcome and not failure and any(one is record for one in kept):
-            with files.whole_file(self._weights(record)) as temporary:
-                np.savez(temporary, *outcome.weights)
+            weights.write(self.study, record, outcome.weights)
         self.study.add(record)
-        names = {self._weights(one).name for one in kept}
-        for path in self.study.directory.glob("trial-*.npz"):
-            if path.name not in names:
-                path.unlink()
-        self._add_tried(record)
+        weights.prune(self.study, kept)
         return record, error
-
-    def _add_tried(self, record: TrialRecord) -> None:
-        # A trial that failed before anything was drawn says nothing about the values it would have drawn.
-        if record.completed or record.hyperparameters.values:
-            self._tried.add(record.hyperparameters)
-
-    def _weights(self, record: TrialRecord) -> Path:
-        return self.study.directory / f"trial-{record.number:05d}.npz"
 
     def _check_space(self) -> None:
         """Raise an `InputError` if the build function no longer asks for what an earlier trial drew."""
@@ -265,7 +290,8 @@ class RandomSearch:
         best = self.study.ranked[0]
         result = f"{self.objective.name} {record.score:.4g}" if record.completed else "failed"
         standing = f" (best {best.score:.4g}, trial {best.number})" if best.completed else ""
-        print(f"Trial {record.number} of {self.max_trials}: {result}{standing}, {record.seconds:.1f} s")
+        finished = f"{len(self.study.trials)} of {self.max_trials} finished"
+        print(f"Trial {record.number}, {finished}: {result}{standing}, {record.seconds:.1f} s")
 
     def get_best_hyperparameters(self, num_trials: int = 1) -> list[keras_tuner.HyperParameters]:
         """Return the hyperparameters of the best trials, the best first.
@@ -291,24 +317,7 @@ class RandomSearch:
         Raises:
             InputError: If the weights of one of them were not kept.
         """
-        models: list[keras.Model] = []
-        for record in [t for t in self.study.ranked if t.completed][:num_models]:
-            path = self._weights(record)
-            if not path.exists():
-                raise InputError(
-                    "num_models",
-                    f"at most as many as were kept, {len(models)}",
-                    num_models,
-                    f"Search with RandomSearch(..., keep_models={num_models}); or build trial "
-                    f"{record.number} anew from get_best_hyperparameters({num_models}).",
-                )
-            model = build(self.hypermodel, record.hyperparameters.copy())
-            if not model.built:  # such as a Sequential without Input
-                model.build_from_config(dict(record.build_config or {}))
-            with np.load(path) as arrays:
-                model.set_weights([arrays[name] for name in arrays.files])
-            models.append(model)
-        return models
+        return weights.best_models(self.study, self.hypermodel, num_models)
 
     def search_space_summary(self, extended: bool = False) -> None:
         """Print the hyperparameters that the build function has asked for so far.

@@ -9,6 +9,7 @@ import keras_tuner
 import numpy as np
 
 from kerasbn import models, training
+from kerasbn.callbacks import KeepBest
 from kerasbn.checks import InputError
 from kerasbn.config import ConvNetConfig, MLPConfig, ModelConfig, ResNetConfig, SearchConfig, TrainConfig, TuneConfig
 from kerasbn.data import Features
@@ -83,8 +84,9 @@ def sample_config(hp: Any, config: TuneConfig) -> TrainConfig:
         InputError: If what is to be tuned contradicts the rest of the config.
 
     Example:
-        >>> sample_config(Draws(seed=0, trial=0), TuneConfig()).training.learning_rate
-        0.0013
+        >>> drawn = sample_config(Draws(seed=0, trial=0), TuneConfig())
+        >>> 1e-4 <= drawn.training.learning_rate <= 0.1, drawn.training.epochs
+        (True, 15)
     """
     check_space(config)
     search = config.search
@@ -115,8 +117,12 @@ class FactoryHyperModel(keras_tuner.HyperModel):
         InputError: If what is to be tuned contradicts the rest of the config.
 
     Example:
-        >>> tuner = RandomSearch(FactoryHyperModel(config, train, 10), "val_accuracy", max_trials=20, seed=0)
-        >>> tuner.search(train, validation)
+        >>> prepared = prepare(load_splits(DataConfig(source="iris")))
+        >>> hypermodel = FactoryHyperModel(TuneConfig(search=SearchConfig(epochs=1)), prepared.train, 3)
+        >>> tuner = RandomSearch(hypermodel, "val_accuracy", max_trials=1, seed=0, on_trial=lambda trial: None)
+        >>> tuner.search(prepared.train, prepared.validation)
+        >>> tuner.study.ranked[0].status
+        'completed'
     """
 
     def __init__(self, config: TuneConfig, train: Features, num_classes: int) -> None:
@@ -148,13 +154,18 @@ class FactoryHyperModel(keras_tuner.HyperModel):
             model: The model.
             train: Features and labels.
             validation: Features and labels that the best epoch is chosen by.
-            callbacks: More of them.
+            callbacks: More of them. A `KeepBest` on the config's monitor takes the place of training's own.
 
         Returns:
             The history, one value an epoch for each metric.
         """
         config = sample_config(hp, self.config)
-        rows = training.fit(model, train, validation, config.training, callbacks)
+        monitor = config.training.monitor
+        keep_best = next((c for c in callbacks if isinstance(c, KeepBest) and c.monitor == monitor), None)
+        if keep_best is not None:  # the search's: one copy of the weights is enough
+            keep_best.patience = config.training.patience
+        others = [c for c in callbacks if c is not keep_best]
+        rows = training.fit(model, train, validation, config.training, others, keep_best=keep_best)
         history = keras.callbacks.History()
         history.epoch = [int(row["epoch"]) - 1 for row in rows]
         names = [name for name in rows[0] if name != "epoch"]

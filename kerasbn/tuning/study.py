@@ -1,23 +1,27 @@
 """The study: the finished trials of a search in an Optuna journal, with the settings they belong to."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import keras_tuner
 import optuna
 
 from kerasbn import files
+from kerasbn.callbacks.keep_best import sign_of
 from kerasbn.checks import InputError
 from kerasbn.tuning import journal
 from kerasbn.tuning.tried import active
 
 JOURNAL = "journal.log"
+LOCK = ".lock"  # held by a search; what is in the file, and whether it is there, means nothing
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,10 @@ class TrialRecord:
         engine: What trained it.
         build_config: `keras.Model.get_build_config` of the model, for one that is built by its first batch.
         traceback: Where and why it failed; empty if it did not.
+
+    Example:
+        >>> TrialRecord(0, "failed", None, keras_tuner.HyperParameters(), traceback="...").completed
+        False
     """
 
     number: int
@@ -67,8 +75,8 @@ def different_study(directory: Path, different: Sequence[str]) -> InputError:
         f"The study {directory}",
         "the settings it was started with",
         ", ".join(different),
-        "Choose another project_name (or name) for the new settings, or overwrite=True to delete the trials "
-        "that are there.",
+        "Choose another name for the new settings (--name NEW on the command line, project_name in Python), or "
+        "delete that directory.",
     )
 
 
@@ -79,7 +87,15 @@ def _differences(stored: Any, given: Any, name: str = "") -> list[str]:
         for key in dict.fromkeys((*stored, *given)):
             lines += _differences(stored.get(key), given.get(key), f"{name}.{key}".lstrip("."))
         return lines
-    return [] if stored == given else [f"{name} {given!r} instead of {stored!r}"]
+    return [] if stored == given else [f"{name.removeprefix('fingerprint.')} {given!r} instead of {stored!r}"]
+
+
+def _begun(storage: optuna.storages.BaseStorage) -> tuple[str, dict[str, Any]] | None:
+    """Return the name and the settings of the study in a journal; None if it has none, or none with settings."""
+    summaries = optuna.get_all_study_summaries(storage)
+    if not summaries or "settings" not in summaries[0].user_attrs:
+        return None
+    return summaries[0].study_name, summaries[0].user_attrs["settings"]
 
 
 def _to_optuna(record: TrialRecord, objective: keras_tuner.Objective) -> optuna.trial.FrozenTrial:
@@ -111,7 +127,8 @@ def _from_optuna(trial: optuna.trial.FrozenTrial) -> TrialRecord:
 class Study:
     """Finished trials of one search, in `directory`/journal.log; Optuna's own tools read it too.
 
-    A trial is in the journal as a whole (one line, synced to the disk) or not at all.
+    A trial is in the journal as a whole (one line, synced to the disk) or not at all. Whoever adds trials holds the
+    study by `exclusive`; to read it takes no more than to open it.
 
     Args:
         directory: The search's own directory; made if missing.
@@ -122,11 +139,12 @@ class Study:
         overwrite: Whether earlier trials there are deleted.
 
     Raises:
-        InputError: If there are trials of other settings.
+        InputError: If there are trials of other settings; or if a search is running there and they are to be deleted.
 
     Example:
         >>> study = Study("studies/digits", keras_tuner.Objective("val_accuracy", "max"), {"seed": 0})
-        >>> study.optuna.trials_dataframe()
+        >>> len(study.optuna.trials)
+        0
     """
 
     def __init__(
@@ -139,37 +157,75 @@ class Study:
     ) -> None:
         self.directory = files.writable_directory(directory, "directory")
         self.objective = objective
+        self._wanted, self._new_seed = json.loads(json.dumps(settings)), new_seed
+        self._lock = filelock.FileLock(self.directory / LOCK)
         if overwrite:
-            self._delete()
-        for leftover in self.directory.glob(".tmp-*"):  # of a process that was killed while writing
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-        directions = optuna.study.StudyDirection
-        direction = directions.MINIMIZE if objective.direction == "min" else directions.MAXIMIZE
+            with self._locked():
+                self._delete()
+        self._open()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the study for one search, with all the trials that others have added before; may be nested.
+
+        The operating system frees what a killed process held.
+
+        Raises:
+            InputError: If another search holds it, or has begun it anew with other settings.
+        """
+        nested = self._lock.is_locked
+        with self._locked():
+            if not nested:
+                for leftover in self.directory.glob(".tmp-*"):  # of a process that was killed while writing
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+                self._open()
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise InputError(
+                f"The study {self.directory}",
+                "one search at a time in it",
+                "a second one while another is running",
+                "Wait until that has ended, or choose another name (--name NEW on the command line, project_name in "
+                "Python).",
+            ) from None
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _open(self) -> None:
+        """Read what is in the journal, or begin it."""
         storage = journal.storage(self.directory / JOURNAL)
-        wanted = json.loads(json.dumps(settings))
         with journal.quiet():
-            summaries = optuna.get_all_study_summaries(storage)
-            if summaries and "settings" not in summaries[0].user_attrs:  # killed between the two lines below
-                optuna.delete_study(study_name=summaries[0].study_name, storage=storage)
-                summaries = []
-            if summaries:
-                stored = summaries[0].user_attrs["settings"]
-                self._check(stored, wanted)
-                # By its own name, not the directory's: that may have been renamed since.
-                self.optuna = optuna.load_study(study_name=summaries[0].study_name, storage=storage)
-            else:
-                stored = wanted | {"seed": new_seed if wanted.get("seed") is None else wanted["seed"]}
-                name = self.directory.resolve().name
-                self.optuna = optuna.create_study(storage=storage, study_name=name, direction=direction)
-                self.optuna.set_user_attr("settings", stored)
-            self.settings: dict[str, Any] = stored
+            begun = _begun(storage)
+            if begun is None:
+                with self._locked():
+                    begun = _begun(storage) or self._begin(storage)
+            name, self.settings = begun
+            # A study takes any seed for None; its own is kept.
+            seed = self.settings["seed"] if self._wanted.get("seed") is None else self._wanted["seed"]
+            if different := _differences(self.settings, self._wanted | {"seed": seed}):
+                raise different_study(self.directory, different)
+            # By its own name, not the directory's: that may have been renamed since.
+            self.optuna = optuna.load_study(study_name=name, storage=storage)
             self.trials: list[TrialRecord] = [_from_optuna(t) for t in self.optuna.get_trials(deepcopy=False)]
 
-    def _check(self, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-        if wanted.get("seed") is None:
-            wanted = wanted | {"seed": stored["seed"]}
-        if different := _differences(stored, wanted):
-            raise different_study(self.directory, different)
+    def _begin(self, storage: optuna.storages.BaseStorage) -> tuple[str, dict[str, Any]]:
+        """Begin the journal with the settings, and return what `_begun` does."""
+        for half in optuna.get_all_study_names(storage):  # killed between the last two lines below
+            optuna.delete_study(study_name=half, storage=storage)
+        directions = optuna.study.StudyDirection
+        direction = directions.MINIMIZE if self.objective.direction == "min" else directions.MAXIMIZE
+        seed = self._new_seed if self._wanted.get("seed") is None else self._wanted["seed"]
+        name, settings = self.directory.resolve().name, self._wanted | {"seed": seed}
+        study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+        study.set_user_attr("settings", settings)
+        return name, settings
 
     def _delete(self) -> None:
         for pattern in (f"{JOURNAL}*", "trial-*.npz"):
@@ -183,8 +239,8 @@ class Study:
 
     def rank(self, trials: Iterable[TrialRecord]) -> list[TrialRecord]:
         """Return trials, the best first; of equal scores the earlier first, and failed ones at the end."""
-        sign = 1 if self.objective.direction == "min" else -1
-        return sorted(trials, key=lambda t: (t.score is None, sign * (t.score or 0), t.number))
+        sign = sign_of(self.objective.direction)
+        return sorted(trials, key=lambda t: (t.score is None, -sign * (t.score or 0), t.number))
 
     @property
     def ranked(self) -> list[TrialRecord]:

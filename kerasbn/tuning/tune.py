@@ -27,6 +27,11 @@ class TuneResult:
         best_config: Its config, with the epochs of a full training run: what best.yaml says.
         trials: All trials, the best first.
         note: Why the search ended before its last trial; else empty.
+        earlier: How many of the trials were there before.
+
+    Example:
+        >>> result = tune(TuneConfig(search=SearchConfig(max_trials=20)))
+        >>> result.best_config.training.learning_rate == result.best.hyperparameters.get("learning_rate")
     """
 
     directory: Path
@@ -34,6 +39,7 @@ class TuneResult:
     best_config: TrainConfig
     trials: tuple[TrialRecord, ...]
     note: str
+    earlier: int = 0
 
 
 def trials_table(study: Study) -> pd.DataFrame:
@@ -62,11 +68,11 @@ def _fingerprint(config: TuneConfig, content_hash: str) -> dict[str, Any]:
     """Return what decides the scores of trials: all of the config but its names, places and limits."""
     values = configs.to_dict(config)
     del values["data"]["source"]  # the content counts: the file may have moved
+    values["data"]["content"] = content_hash
     del values["training"]["epochs"]  # of best.yaml; trials have search.epochs
     for limit in ("max_trials", "max_minutes", "output", "seed"):
         del values["search"][limit]
-    parts = {name: values[name] for name in ("data", "model", "training", "search")}
-    return {**parts, "content": content_hash}
+    return {name: values[name] for name in ("data", "model", "training", "search")}
 
 
 def tune(
@@ -74,6 +80,7 @@ def tune(
     on_trial: Callable[[TrialRecord], None] | None = None,
     on_epoch: OnEpoch | None = None,
     overwrite: bool = False,
+    on_start: Callable[[Study], None] | None = None,
 ) -> TuneResult:
     """Search for the best hyperparameters of a config.
 
@@ -86,24 +93,27 @@ def tune(
         on_trial: Called with each finished trial; None: a line is printed.
         on_epoch: Called after each epoch with the trial's number, the epoch (from 0) and its metrics.
         overwrite: Whether an earlier study of the same name is deleted.
+        on_start: Called with the study and its earlier trials before the first trial; new ones are added to it.
 
     Returns:
         The best trial and all others.
 
     Raises:
-        InputError: If the config cannot be used, or the study there is one of other settings or data.
+        InputError: If the config cannot be used, or the study there is one of other settings or data, or another
+            search is running in it.
         RuntimeError: If every trial failed; its message has the first one's traceback.
         KeyboardInterrupt: As it came; finished trials are kept.
 
     Example:
-        >>> result = tune(TuneConfig(search=SearchConfig(max_trials=20)))
-        >>> result.best_config.training.learning_rate
-        0.0021
+        >>> search = SearchConfig(max_trials=1, epochs=1)
+        >>> result = tune(TuneConfig(data=DataConfig(source="iris"), search=search), on_trial=lambda trial: None)
+        >>> result.best.number, result.best_config.training.epochs
+        (0, 30)
     """
     check_space(config)
-    files.writable_directory(config.search.output, "search.output")
     splits = data.load_splits(config.data)
     prepared = data.prepare(splits)
+    files.writable_directory(config.search.output, "search.output")
 
     def tell(record: TrialRecord) -> None:
         write(search.study)
@@ -127,12 +137,17 @@ def tune(
         on_trial=tell,
         on_epoch=on_epoch,
     )
-    if overwrite:  # what is left of the earlier study
-        for name in ("best.yaml", "trials.csv"):
-            (search.study.directory / name).unlink(missing_ok=True)
-    search.search(prepared.train, prepared.validation)
-    write(search.study)  # also where there was nothing to do but training.epochs has changed
+    study = search.study
+    with study.exclusive():
+        earlier = len(study.trials)
+        if overwrite:  # what is left of the earlier study
+            for name in ("best.yaml", "trials.csv"):
+                (study.directory / name).unlink(missing_ok=True)
+        if on_start is not None:
+            on_start(study)
+        search.search(prepared.train, prepared.validation)
+        write(study)  # also where there was nothing to do but training.epochs has changed
     if search.note and on_trial is None:
         print(search.note)
-    ranked = search.study.ranked
-    return TuneResult(search.study.directory, ranked[0], best_config(search.study, config), tuple(ranked), search.note)
+    ranked = study.ranked
+    return TuneResult(study.directory, ranked[0], best_config(study, config), tuple(ranked), search.note, earlier)

@@ -101,10 +101,10 @@ def test_values(text, path, value):
         ("output: null", "output: expected a text; received None."),
         ("output: 1.5", "output: expected a text; received 1.5."),
         ("name: 2024-01-01", "name: expected a text; received datetime.date(2024, 1, 1)."),
-        ("data: {drop: a}", "data.drop: expected a list; received 'a'."),
+        ("data: {drop: a}", "data.drop: expected a list, such as [a, b]; received 'a'."),
         ("data: {drop: [[a]]}", "data.drop: expected a text; received ['a']."),
         ("data: {image_size: [8]}", "data.image_size: expected a list of 2; received [8]."),
-        ("model: {units: 64}", "model.units: expected a list; received 64."),
+        ("model: {units: 64}", "model.units: expected a list, such as [a, b]; received 64."),
         ("model: {units: [64.5]}", "model.units: expected a whole number; received 64.5."),
         (
             "model: {name: rsnet}",
@@ -144,7 +144,7 @@ def test_unreadable_files(tmp_path):
         read_config(TrainConfig, path)
     assert str(caught.value) == f"--config: expected a YAML file; received {str(path)!r}, which does not exist."
     path.write_text("a: [1")
-    with pytest.raises(InputError, match=r"--config: expected '.*c.yaml' to be readable YAML; received while parsing"):
+    with pytest.raises(InputError, match=r"--config: expected '.*c.yaml' to be readable YAML; received expected"):
         read_config(TrainConfig, path)
     path.write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(InputError, match="to be readable YAML; received 'utf-8' codec"):

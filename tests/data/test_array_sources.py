@@ -103,9 +103,26 @@ def test_a_folder_that_is_missing_is_what_is_told():
         load_source(DataConfig(source="no/folder", image_size=(8, 8)))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flower.csv", "a .csv file; received '{}', which does not exist. Did you mean 'flowers.csv'?"),
+        ("flowers.npz", "a file; received '{}', which does not exist. Did you mean 'flowers.csv'?"),
+        ("flwers", "or a folder of images; received '{}', which does not exist. Did you mean 'flowers.csv'?"),
+        ("zzz.npz", "a file; received '{}', which does not exist. Check the path."),
+        ("none/flowers.csv", "a .csv file; received '{}', which does not exist. Check the path."),
+    ],
+)
+def test_a_missing_file_and_the_name_most_like_it(tmp_path, name, message):
+    (tmp_path / "flowers.csv").touch()
+    with pytest.raises(InputError) as caught:
+        load_source(DataConfig(source=str(tmp_path / name)))
+    assert message.format(tmp_path / name) in str(caught.value)
+
+
 def test_a_file_of_another_kind(tmp_path):
     (tmp_path / "a.txt").touch()
-    with pytest.raises(InputError, match=rf"received '{re.escape(str(tmp_path))}/a.txt'\.$"):
+    with pytest.raises(InputError, match=rf"received '{re.escape(str(tmp_path))}/a.txt'\. Convert"):
         load_source(DataConfig(source=str(tmp_path / "a.txt")))
 
 
@@ -168,32 +185,37 @@ def test_types_of_inputs(tmp_path, inputs, dtype):
         ({"x": X * np.nan, "y": Y}, "data.source: x: expected finite float32 numbers; received 24 that are not. "
          "Fill or leave out those examples; missing values are understood in .csv files only."),
         ({"x": X.astype(np.float64) + 1e39, "y": Y}, "data.source: x: expected finite float32 numbers; received 24"),
-        ({"x": X.astype(complex), "y": Y}, "data.source: x: expected an array of numbers; received type complex128"),
+        ({"x": X.astype(complex), "y": Y}, "data.source: x: expected an array of numbers; received type complex128. "
+         "Turn it into real numbers first, such as with array.astype('float32')."),
         ({"x": X.astype(str), "y": Y}, "data.source: x: expected an array of numbers; received type <U"),
         ({"x": X[:, 0], "y": Y}, "data.source: x: expected an array (examples, features...); received shape (12,). "
          "The first axis counts the examples; there must be at least one more."),
         ({"x": X[:0], "y": Y[:0]}, "received shape (0, 2)"),
-        ({"x": X, "y": Y[:5]}, "data.source: y: expected one label for each of the 12 examples; received shape (5,)."),
+        ({"x": X, "y": Y[:5]}, "data.source: y: expected one label for each of the 12 examples; received shape (5,). "
+         "Give labels of shape (examples,), (examples, 1), or one-hot (examples, classes)."),
         ({"x": X, "y": np.zeros((12, 3, 1))}, "received shape (12, 3, 1)."),
         ({"x": X, "y": np.full((12, 2), 0.5)}, "one label for each of the 12 examples; received shape (12, 2)."),
         ({"x": X, "y": np.tile([2, -1], (12, 1))}, "one label for each of the 12 examples; received shape (12, 2)."),
         ({"x": X, "y": Y + 0.5}, "data.source: y: expected classes: whole numbers or texts; received fractions"),
-        ({"x": X, "y": np.where(Y == 0, np.nan, Y)}, "whole numbers or texts; received fractions, or missing values."),
-        ({"x": X, "y": Y + 1j}, "data.source: y: expected classes: whole numbers or texts; received type complex128."),
-        ({"x": X, "y": 0 * Y}, "data.source: y: expected at least two classes; received 1 ('0')."),
+        ({"x": X, "y": np.where(Y == 0, np.nan, Y)}, "whole numbers or texts; received fractions, or missing values. "
+         "Leave out examples without a label; put quantities into classes first."),
+        ({"x": X, "y": Y + 1j}, "data.source: y: expected classes: whole numbers or texts; received type complex128. "
+         "Number the classes from 0, or name them."),
+        ({"x": X, "y": 0 * Y}, "data.source: y: expected at least two classes; received 1 ('0'). Choose other labels, "
+         "or add examples of another class."),
         ({"x": X, "y": np.r_[Y[:-1], 9]}, "data.source: y: expected at least two examples of each class; received one "
          "of '9'. Leave those rows out, or join the classes with others."),
         ({"x": X, "y": np.arange(12)}, "data.source: y: expected classes with several examples each; received 12 "
          "different values in 12 examples. It looks like a quantity or an identifier; choose a column of classes."),
         ({"x": X}, "data.source: expected arrays x_train and y_train (with or without x_test and y_test), or x and y; "
-         "received 'x'."),
+         "received 'x'. Write them with numpy.savez(path, x=inputs, y=labels)."),
         ({}, "or x and y; received none."),
         ({"x_train": X, "y_train": Y, "x_test": X}, "data.source: expected x_test and y_test together, or neither; "
-         "received only x_test."),
+         "received only x_test. Write both, or leave both out: a share of the examples is kept for the test then."),
         ({"x_train": X, "y_train": Y, "x_test": X[:, :1], "y_test": Y}, "data.source: x_test: expected examples of "
-         "shape (2,); received (1,)."),
+         "shape (2,); received (1,). Prepare them as those of x_train."),
         ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1}, "data.source: y_test: expected classes of "
-         "y_train; received '3'."),
+         "y_train; received '3'. Leave those examples out, or add some of these classes to y_train."),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(tmp_path, content, message):
@@ -204,7 +226,7 @@ def test_what_does_not_fit(tmp_path, content, message):
 
 def test_files_that_cannot_be_read(tmp_path):
     path = tmp_path / "a.npz"
-    with pytest.raises(InputError, match=r"data.source: expected a file; received '.*a.npz', which does not exist\.$"):
+    with pytest.raises(InputError, match=r"expected '.*a.npz' to be a NumPy file; received .* No such file"):
         arrays.read_npz(path)
     stored, packed = io.BytesIO(), io.BytesIO()
     np.savez(stored, x=X, y=Y)

@@ -124,11 +124,36 @@ def test_junk_is_left_alone(folder):
     save(folder / ".cache" / "0.png")
     (folder / "cat" / "Thumbs.db").write_bytes(b"x")
     (folder / "cat" / ".hidden.png").write_bytes(b"x")
-    (folder / "cat" / "deeper").mkdir()
-    save(folder / "cat" / "deeper" / "0.png")
+    (folder / "cat" / "notes.md").write_text("x")
+    (folder / "cat" / "desktop.ini").write_text("x")
+    (folder / "cat" / "empty").mkdir()
+    save(folder / "cat" / ".cache" / "0.png")
     (folder / "cat" / "folder.png").mkdir()
     save(folder / "loose.png")
     assert len(read(folder).examples) == 6
+
+
+def test_deeper_images_are_not_left_out_silently(folder):
+    save(folder / "cat" / "kittens" / "young" / "0.png")
+    save(folder / "dog" / "puppies" / "0.png")
+    with pytest.raises(InputError) as caught:
+        read(folder)
+    names = f"'{folder / 'cat' / 'kittens'}', '{folder / 'dog' / 'puppies'}'"
+    assert str(caught.value) == (
+        "data.source: expected images right in the sub-folder of their class; received 2 deeper folders with images: "
+        f"{names}. Move those images into the folder of their class, or take them out."
+    )
+
+
+def test_files_of_other_types_are_not_left_out_silently(folder):
+    for name in ("a.heic", "b", "c.avif", "d.mp4", "e.psd", "f.svg"):
+        (folder / "cat" / name).touch()
+    with pytest.raises(InputError) as caught:
+        read(folder)
+    message = str(caught.value)
+    assert message.startswith("data.source: expected images (.png, .jpg, .jpeg, .bmp,")
+    assert f"received 6 files of other types: '{folder / 'cat' / 'a.heic'}', '{folder / 'cat' / 'b'}', " in message
+    assert message.endswith("e.psd' and 1 more. Convert them to .png or .jpg, or take them out.")
 
 
 def test_classes_that_are_numbers(tmp_path):
@@ -189,7 +214,7 @@ def test_folders_that_are_none(tmp_path):
     )
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    with pytest.raises(InputError, match=r"in each sub-folder of '.*'; received none in 'a', 'b'\.$"):
+    with pytest.raises(InputError, match=r"in each sub-folder of '.*'; received none in 'a', 'b'\. Add images"):
         read(tmp_path)
     save(tmp_path / "a" / "0.png")
     save(tmp_path / "a" / "1.png")

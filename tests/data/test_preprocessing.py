@@ -168,6 +168,6 @@ def test_statistics_are_of_the_training_examples_only():
 def test_categories_of_validation_are_unseen_in_training(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,y\n" + "".join(f"n{i},{'pq'[i % 2]}\n" for i in range(60)))
-    prepared = prepare(load_splits(DataConfig(source=str(path), target="y")))
+    prepared = prepare(load_splits(DataConfig(source=str(path), target="y", categorical=("a",))))
     assert prepared.train.inputs.shape[1] == 42 + 1
     np.testing.assert_array_equal(prepared.validation.inputs[:, 0], 1.0)

@@ -55,7 +55,7 @@ def test_counts_of_bundled_sets(source, counts):
 def test_tables_are_split_by_row(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b,y\n" + "".join(f"{i},n{i},{'pq'[i % 2]}\n" for i in range(60)))
-    splits = load_splits(DataConfig(source=str(path), target="y"))
+    splits = load_splits(DataConfig(source=str(path), target="y", categorical=("b",)))
     seen = []
     for part in (splits.train, splits.validation, splits.test):
         for number, name, label in zip(part.inputs["a"], part.inputs["b"], part.labels, strict=True):

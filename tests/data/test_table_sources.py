@@ -1,5 +1,7 @@
 """Tests of .csv files: column types, missing values, odd files, and what the messages say."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -91,7 +93,8 @@ def test_a_slash_in_a_name(tmp_path):
     source = read(tmp_path, text, target="y/n", drop=("a/b",), categorical=("c/d",))
     assert columns_of(source) == {"m_s": [1, 2, 3, 4], "c_d": ["3"] * 4}
     assert source.schema["target"] == "y_n"
-    columns = tables.read_columns(tmp_path / "t.csv", source.schema["columns"])
+    columns, ignored = tables.read_columns(tmp_path / "t.csv", source.schema["columns"])
+    assert ignored == ["a_b", "y_n"]
     assert columns["m_s"].tolist() == [1, 2, 3, 4]
 
 
@@ -126,11 +129,28 @@ def test_a_column_without_a_name(tmp_path):
         ("a,a,y\n1,2,p\n3,4,q\n", {}, "data.source: expected columns with different names; received 'a' repeated."),
         ("a/b,a_b,y\n1,2,p\n3,4,q\n", {}, "received 'a_b' repeated."),
         ("a,b,y\n1,2,p,\n3,4,q,\n", {}, "to be a readable .csv file; received Error tokenizing data. C error: Expected "
-         "3 fields in line 2, saw 4"),
+         "3 fields in line 2, saw 4. Give no row more cells than the header, put texts with commas in double quotes, "
+         "and close each quote."),
+        ("a,b,y\n1,2,p\n3,q\n3,4,q,\n", {}, "Expected 3 fields in line 4, saw 4. Give no row more cells"),
+        ("a;b;y\n1,5;2;p\n", {}, "to have columns separated by commas; received 'a;b;y'. The columns look separated by "
+         "semicolons; save the file with commas."),
+        ("a\ty\n1\tp\n", {}, "The columns look separated by tabs; save the file with commas."),
+        ("größe,y\n1,p\n".encode("latin-1"), {}, "Save it as UTF-8"),
+        ("a,y\n1,p\n".encode("utf-16"), {}, "Save it as UTF-8"),
+        (b"a,y\n" + b"1,p\n" * 200_000 + b"\xe4,q\n", {}, "Save it as UTF-8"),
         ('a,y\n"1,p\n2,q\n', {}, "to be a readable .csv file; received Error tokenizing data."),
         (b"a,y\n\xff,p\n", {}, "to be a readable .csv file; received 'utf-8' codec can't decode byte 0xff"),
-        ("a,y\n" + "".join(f"n{i},{'pq'[i % 2]}\n" for i in range(1002)), {}, "column 'a': expected at most 1000 "
+        ("a,y\n" + "".join(f"n{i},{'pq'[i % 2]}\n" for i in range(1002)), {"categorical": ("a",)}, "column 'a': expected at most 1000 "
          "categories; received 1002. It may be an identifier or free text: leave it out with --data.drop."),
+        ("a,y\n" + "".join(f"n{i},{'pq'[i % 2]}\n" for i in range(60)), {}, "column 'a': expected categories that "
+         "come again; received 60 different in 60 rows. It looks like an identifier, a date or free text: leave it "
+         "out with --data.drop; or name it in --data.categorical, if its values do come again."),
+        ("a,y\n" + "".join(f"{'7 cm' if i == 5 else i},{'pq'[i % 2]}\n" for i in range(60)), {}, "column 'a': expected "
+         "numbers, as in nearly all its rows; received '7 cm' in line 7. Correct or empty the cells; or name the column "
+         "in --data.categorical, if these are codes."),
+        ("a,y\n" + "1,p\n2,q\n" * 20 + "?,p\n" * 40 + "x,p\ny,q\n", {}, "received 'x' in line 82 and 1 more."),
+        ("a,b,y\n1,2,p\n3,4,q\n1,2,p\n3,4,q\n", {"drop": ("y",)}, "data.drop: expected other columns than "
+         "data.target; received 'y'. Leave it out of one of the two."),
     ],
 )  # fmt: skip
 def test_messages(tmp_path, text, keys, message):
@@ -139,17 +159,57 @@ def test_messages(tmp_path, text, keys, message):
     assert message in str(caught.value)
 
 
+def test_types_that_change_far_down_the_file(tmp_path):
+    # pandas infers types by blocks of some ten thousand rows
+    first, last = "01,True,NA,?,1,1,NA", "x,1,red,7,2.50,5 ,True"
+    rows = [f"{cells},{label}\n" for cells in [first] * 50_000 + [last] * 6_000 for label in "pq"]
+    source = read(tmp_path, "a,b,c,d,e,f,g,y\n" + "".join(rows))
+    ends = {name: [column[0], column[-1]] for name, column in source.examples.inputs.items()}
+    missing = ends.pop("d")
+    assert np.isnan(missing[0])
+    assert missing[1] == 7
+    assert ends == {
+        "a": ["01", "x"], "b": ["True", "1"], "c": ["NA", "red"], "e": [1, 2.5], "f": [1, 5], "g": ["NA", "True"]
+    }  # fmt: skip
+
+
+def test_truth_values_are_texts(tmp_path):
+    assert columns_of(read(tmp_path, "a,y\nTrue,p\nFalse,q\nTrue,p\nFalse,q\n")) == {"a": ["True", "False"] * 2}
+
+
+def test_rows_that_are_short(tmp_path):
+    source = read(tmp_path, "y,a,b\np,1\nq,2,x\np\nq,,z\n")
+    np.testing.assert_array_equal(source.examples.inputs["a"], np.float32([1, 2, np.nan, np.nan]))
+    assert source.examples.inputs["b"].tolist() == ["", "x", "", "z"]
+
+
+def test_memory_is_bounded_by_the_size_of_the_file(tmp_path):
+    numbers = np.random.default_rng(0).normal(size=(20_000, 20)).round(6)
+    lines = (",".join(map(str, row)) + f",{'pq'[i % 2]}\n" for i, row in enumerate(numbers.tolist()))
+    text = ",".join(f"c{i}" for i in range(20)) + ",y\n" + "".join(lines)
+    tracemalloc.start()
+    try:
+        source = read(tmp_path, text)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(np.stack(list(source.examples.inputs.values()), 1), numbers.astype(np.float32))
+    assert peak < 6 * len(text)  # cells as texts take nine times
+
+
 def test_a_missing_file(tmp_path):
-    with pytest.raises(
-        InputError, match=r"data.source: expected a .csv file; received '.*x.csv', which does not exist"
-    ):
-        tables.read_csv(DataConfig(source=str(tmp_path / "x.csv"), target="y"))
+    for path in (tmp_path / "x.csv", tmp_path):
+        with pytest.raises(
+            InputError, match=r"data.source: expected '.*' to be a readable .csv file; received .*Check the path"
+        ):
+            tables.read_csv(DataConfig(source=str(path), target="y"))
 
 
 def test_read_columns_reads_as_training_did(tmp_path):
     text = "c,extra,a,y\nNA,1,2,p\nred,1,,q\n,1,4,p\nred,1,5,q\n"
     source = read(tmp_path, text, drop=("extra",))
-    again = tables.read_columns(tmp_path / "t.csv", source.schema["columns"])
+    again, ignored = tables.read_columns(tmp_path / "t.csv", source.schema["columns"])
+    assert ignored == ["extra", "y"]
     assert list(again) == ["c", "a"]
     for name, column in again.items():
         np.testing.assert_array_equal(column, source.examples.inputs[name])
@@ -158,11 +218,13 @@ def test_read_columns_reads_as_training_did(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\n1\n", "input: expected a column 'size'; received none."),
+        ("a\n1\n", "input: expected a column 'size'; received none. Add it: the model takes it; a cell may be empty "
+         "where there is no value."),
         ("sizes\n1\n", "input: expected a column 'size'; received none. Did you mean 'sizes'?"),
-        ("size\n1\n?\nbig\n", "input: column 'size': expected numbers; received 'big' in line 4."),
+        ("size\n1\n?\nbig\n", "input: column 'size': expected numbers; received 'big' in line 4. Correct the cell, or "
+         "empty it if there is no value."),
     ],
-)
+)  # fmt: skip
 def test_read_columns_messages(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError) as caught:

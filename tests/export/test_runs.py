@@ -1,6 +1,7 @@
 """Exporting a run directory."""
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -95,6 +96,18 @@ NO_RUN = "run: expected a run directory of `kerasbn train`; received '{run}', wh
         ),
         (write("metrics.json", b"[]"), "run: expected metrics.json with the status 'complete' or 'interrupted'"),
         (write("data.json", b"{}"), "run: expected the key 'class_names' in '{run}/data.json'; received none."),
+        (
+            write("data.json", b'{"class_names": 5, "schema": {}}'),
+            "run: expected a list as 'class_names' in '{run}/data.json'; received 5.",
+        ),
+        (
+            write("data.json", b'{"class_names": ["a", "b"], "schema": 1}'),
+            "schema in data.json: expected an object; received 1.",
+        ),
+        (
+            write("data.json", b'{"class_names": ["a", "b"], "schema": {"kind": "table", "columns": []}}'),
+            "columns in the schema in data.json: expected the model's inputs age (years), work; received none.",
+        ),
         (remove("model.keras"), "run: expected a file '{run}/model.keras'; received no such file."),
         (
             cut,
@@ -132,6 +145,26 @@ def test_model_of_another_run(run, tmp_path):
         f"run: expected {str(run / 'model.keras')!r} to give the probabilities in examples.npz; received others: "
     )
     assert not (tmp_path / "models").exists()
+
+
+def test_newest_run_that_has_ended(run, tmp_path):
+    parent, output = run.parent, str(tmp_path / "models")
+    for name in ("20260102-000000", "20260101-000000", "20260102-000000-2", "20260103-000000", ".tmp-1-9"):
+        shutil.copytree(run, parent / name)
+    (parent / "20260103-000000" / "metrics.json").unlink()  # still training
+    (parent / "9notes").mkdir()
+    path = export_run(ExportConfig(run=str(parent), output=output))
+    description = json.loads((path / "assets.extra/description.json").read_text())
+    assert description["details"]["run"] == str(parent / "20260102-000000-2")
+    for metrics in parent.glob("2*/metrics.json"):
+        metrics.unlink()
+    shutil.rmtree(run)
+    with pytest.raises(InputError) as caught:
+        export_run(ExportConfig(run=str(parent), output=output))
+    assert str(caught.value) == (
+        f"run: expected a run in {str(parent)!r} whose training has ended; received 4 without metrics.json. "
+        f"Let the training end, or go on with it: `kerasbn train --resume {parent / '20260103-000000'}`."
+    )
 
 
 def test_no_directory(tmp_path):

@@ -3,6 +3,8 @@
 import datetime
 import json
 import math
+import os
+import time
 from pathlib import Path
 
 import keras
@@ -191,6 +193,18 @@ def test_versions(tmp_path):
     assert sorted(entry.name for entry in (tmp_path / "m").iterdir()) == [".tmp-9-9", "2", "4", "5", "9", "tmp"]
 
 
+def test_leftovers_of_killed_exports(tmp_path):
+    now = time.time()
+    for name, hours in ((".tmp-0123abcd-1", 2), (".tmp-4567abcd-1", 0.9), (".tmp-89ababcd-probe", 2), ("2", 2)):
+        path = tmp_path / "m" / name
+        path.mkdir(parents=True)
+        (path / "saved_model.pb").touch()
+        os.utime(path, (now - 3600 * hours,) * 2)
+    export.export_saved_model(array_model(), tmp_path / "m")
+    # Less than an hour old: somebody else's export that may still be running.
+    assert sorted(entry.name for entry in (tmp_path / "m").iterdir()) == [".tmp-4567abcd-1", "2", "3"]
+
+
 def test_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert export.export_saved_model(array_model(), "m") == Path("m/1")
@@ -237,6 +251,10 @@ def test_models_that_are_refused(tmp_path, model, message):
     [
         ({"labels": ["a", "b"]}, "labels: expected a name for each of the 3 classes; received 2 names."),
         ({"labels": [1, "1", 2]}, "labels: expected a different name for each class; received '1' more than once."),
+        ({"schema": {"kind": "tables"}},
+         "kind in the schema: expected one of 'array', 'image', 'table'; received 'tables'. Did you mean 'table'?"),
+        ({"schema": {"kind": "array", "shape": [0]}},
+         "shape in the schema: expected a list of whole numbers above 0; received [0]."),
         ({"examples": np.zeros((2, 5))}, "examples['inputs']: expected the shape (None, 4); received (2, 5)."),
         ({"examples": np.zeros((0, 4))},
          "examples: expected the same number of examples in each column, at least 1; received {'inputs': 0}."),

@@ -1,6 +1,10 @@
 """Finding and loading a version of a model."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -20,9 +24,10 @@ def test_find_version(models):
 
 
 def test_newest_is_by_number(tmp_path):
-    for name in ("9", "10", "readme", ".tmp-11"):
+    for name in ("9", "10", "readme", ".tmp-11", "elsewhere/11"):
         (tmp_path / "m" / name).mkdir(parents=True)
         (tmp_path / "m" / name / "saved_model.pb").touch()
+    (tmp_path / "m" / "stable").symlink_to("elsewhere/11")  # a name that is no number is no version
     assert find_version(tmp_path / "m").name == "10"
 
 
@@ -107,6 +112,82 @@ def test_description_that_is_not_understood(models, tmp_path, content, received)
         load_artefact(tmp_path / "m")
     expected = f"model: expected a description of format 1 or older in {str(file)!r}; received {received}"
     assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        ("iris", {"labels": 3}, "labels in '{file}': expected a list of texts; received 3."),
+        ("iris", {"labels": [1, 2, 3]}, "labels in '{file}': expected a list of texts; received [1, 2, 3]."),
+        ("iris", {"schema": 3}, "schema in '{file}': expected an object; received 3."),
+        ("iris", {"schema": {}}, "kind in the schema in '{file}': expected one of 'array', 'image', 'table'; "),
+        (
+            "faces",
+            {"schema": {"kind": "image"}},
+            "shape in the schema in '{file}': expected [height, width] or [height, width, channels]; received None.",
+        ),
+        (
+            "people",
+            {"schema": {"kind": "table"}},
+            "columns in the schema in '{file}': expected a list of objects; received None.",
+        ),
+        (
+            "people",
+            {"schema": {"kind": "table", "columns": [{"name": "code", "type": "categorical"}]}},
+            "columns in the schema in '{file}': expected the model's inputs code, member, sepal length (cm); "
+            "received code.",
+        ),
+        (
+            "people",
+            {"schema": {"kind": "table", "columns": [{"name": "code"}]}},
+            "type of a column in the schema in '{file}': expected one of 'numeric', 'categorical'; received None.",
+        ),
+    ],
+)
+def test_description_that_is_damaged(models, tmp_path, model, changes, message):
+    shutil.copytree(models / model / "1", tmp_path / "m" / "1")
+    file = tmp_path / "m" / "1" / "assets.extra" / "description.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(InputError) as caught:
+        load_artefact(tmp_path / "m")
+    assert str(caught.value).startswith(message.format(file=file))
+
+
+@pytest.mark.parametrize("spoil", [lambda _: b"", lambda data: data[:-10], lambda data: bytes(len(data))])
+def test_damaged_variables(models, tmp_path, spoil):
+    shutil.copytree(models / "iris" / "1", tmp_path / "1")
+    for file in (tmp_path / "1" / "variables").iterdir():
+        data = file.read_bytes()
+        file.write_bytes(spoil(data))
+        with pytest.raises(InputError, match="model: expected a whole SavedModel in "):
+            load_artefact(tmp_path / "1")
+        file.write_bytes(data)
+    load_artefact(tmp_path / "1")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "serve(ServeConfig(model='none'))",
+        "predict_file(PredictConfig(model='none', input='.'))",
+        "load_artefact('none')",
+    ],
+)
+def test_wrong_path_is_told_before_tensorflow_is_loaded(tmp_path, call):
+    code = (
+        "import sys\n"
+        "from kerasbn.checks import InputError\n"
+        "from kerasbn.config import PredictConfig, ServeConfig\n"
+        "from kerasbn.serving import load_artefact, predict_file, serve\n"
+        f"try:\n    {call}\n"
+        "except InputError as error:\n    print(error, 'tensorflow' in sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).stdout  # fmt: skip
+    assert answer.startswith("model: expected a directory of a model's versions; received 'none'")
+    assert answer.endswith("False\n")
 
 
 def test_damaged(models, tmp_path):

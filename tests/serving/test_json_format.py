@@ -1,6 +1,9 @@
 """Predict JSON: TensorFlow Serving's rules and its own error texts."""
 
+import contextlib
 import json
+import math
+import time
 
 import numpy as np
 import pytest
@@ -114,6 +117,12 @@ TYPE = "JSON Value: {} Type: {} is not of expected type: {}".format
             "tensorinfo_map",
         ),
         (
+            '{"instances": [{"b64": ""}]}',
+            TWO,
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map",
+        ),
+        (
             '{"inputs": [1]}',
             TWO,
             "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
@@ -202,6 +211,55 @@ def test_hostile_documents():
     with pytest.raises(RequestError) as caught:
         read(json.dumps({"instances": 5, "inputs": "y" * 10_000}), one())
     assert len(caught.value.message) < 1200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"' + r"\"" * 30_000,  # a string that does not end
+        '["' + r"\"" * 30_000 + "Inf",
+        '["' + 'a","' * 30_000,
+        '["a",' * 30_000 + "1 2",
+        "[" + "Inf," * 30_000 + "1 2]",
+        "\\" * 30_000,
+    ],
+)
+def test_time_to_parse_grows_with_the_length(text):
+    def seconds(body):
+        times = []
+        for _ in range(3):
+            start = time.process_time()
+            with contextlib.suppress(RequestError):
+                parse_json(body)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    half, whole = text[: len(text) // 2].encode(), text.encode()
+    # Twice as long if linear, four times if quadratic; where it is some milliseconds, chance has its say.
+    assert seconds(whole) < 3 * seconds(half) + 0.1
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (r'["\"Inf", Inf, "Inf\\", -Inf, {"Inf": Inf}]', ['"Inf', math.inf, "Inf\\", -math.inf, {"Inf": math.inf}]),
+        ("[NaN, Infinity]", [math.nan, math.inf]),
+    ],
+)
+def test_infinity_outside_of_strings(body, expected):
+    assert repr(parse_json(body.encode())) == repr(expected)
+
+
+def test_deep_lists():
+    for depth in (31, 32, 33, 70, 900):
+        body = f'{{"inputs": {"[" * depth}1{"]" * depth}}}'
+        if depth == 31:
+            assert read(body, one())[0]["x"].ndim == 31
+            continue
+        with pytest.raises(RequestError, match="Encountered list at unexpected level: 31 expected < 31"):
+            read(body, one())
+        with pytest.raises(RequestError, match="Encountered list at unexpected level: 31 expected < 31"):
+            read(f'{{"instances": [{"[" * depth}1{"]" * depth}]}}', one())
 
 
 def test_fast_and_slow_reading_agree():

@@ -78,6 +78,17 @@ def test_images(predict, faces, tmp_path):
     np.testing.assert_allclose(probabilities(predict("faces", tmp_path / "faces.npy")), expected, atol=1e-6)
 
 
+def test_what_is_ignored_in_a_folder_is_told(predict, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    for name in ("a.png", "deeper/b.png"):
+        Image.new("RGB", (24, 20)).save(folder / name)
+    for name in ("c.heic", "readme.txt"):
+        (folder / name).touch()
+    assert len(predict("faces", folder)) == 1
+    assert capsys.readouterr().err.endswith(f"{folder}: ignored what is no image file: c.heic, deeper\n")
+
+
 def test_inputs_that_are_refused(predict, tmp_path):
     def message(model, source, **changes):
         with pytest.raises(InputError) as caught:
@@ -90,18 +101,23 @@ def test_inputs_that_are_refused(predict, tmp_path):
     )
     path = str(tmp_path / "t.csv")
     assert message("iris", path) == (
-        f"input: expected an .npy or .npz file, since the model takes arrays; received {path!r}."
+        f"input: expected an .npy or .npz file, since the model takes arrays; received {path!r}. "
+        "Write the array with numpy.save."
     )
     assert message("faces", path) == (
         "input: expected an .npy or .npz file, an image or a folder of images, since the model takes arrays; "
-        f"received {path!r}."
+        f"received {path!r}. Write the array with numpy.save."
     )
     np.save(tmp_path / "x.npy", np.zeros((2, 5)))
     path = str(tmp_path / "x.npy")
     assert message("people", path) == (
-        f"input: expected a .csv file, since the model takes a table; received {path!r}."
+        f"input: expected a .csv file, since the model takes a table; received {path!r}. "
+        "Write the columns to a .csv file with a header."
     )
-    assert message("iris", path) == ("input: expected an array of shape (examples, 4); received shape (2, 5).")
+    assert message("iris", path) == (
+        "input: expected an array of shape (examples, 4); received shape (2, 5). "
+        "Prepare the examples as those of training."
+    )
     np.save(tmp_path / "one.npy", np.zeros((20, 24, 3)))
     assert message("faces", tmp_path / "one.npy") == (
         "input: expected an array of shape (examples, 20, 24, 3); received shape (20, 24, 3). "
@@ -110,19 +126,48 @@ def test_inputs_that_are_refused(predict, tmp_path):
     path = str(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_text("member,code,sepal length (cm)\nTrue,1,0.5\n")
     assert message("people", path, output=path) == (
-        f"output: expected another file than the input; received {path!r} for both."
+        f"output: expected another file than the inputs; received {path!r}, which is one of them. "
+        "Give the file another name."
     )
     path = str(tmp_path / "none.npy")
     assert message("iris", path) == (
-        f"input: expected a file or a folder of images; received {path!r}, which does not exist."
+        f"input: expected a file or a folder of images; received {path!r}, which does not exist. "
+        "Did you mean 'one.npy'?"
     )
     (tmp_path / "empty").mkdir()
     path = str(tmp_path / "empty")
-    assert message("faces", path) == f"input: expected images in {path!r}; received none."
+    assert message("faces", path) == (
+        f"input: expected images in {path!r}; received none. "
+        "Give a folder with .png, .jpg, .jpeg, .bmp, .gif, .webp, .tif, .tiff files right in it."
+    )
     np.save(tmp_path / "x.npy", np.zeros((2, 4)))
     assert message("iris", tmp_path / "x.npy", output=path) == (
-        f"output: expected the .csv file to write; received {path!r}, which is a directory."
+        f"output: expected the .csv file to write; received {path!r}, which is a directory. "
+        "Add the name of a file to it."
     )
+
+
+def test_output_never_replaces_an_input(predict, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (24, 20)).save(folder / "0.png")
+    photo = (folder / "0.png").read_bytes()
+    path = str(folder / "0.png")
+    with pytest.raises(InputError) as caught:
+        predict("faces", folder, output=path)
+    assert str(caught.value) == (
+        f"output: expected a name that ends in .csv; received {path!r}. Give the file another name."
+    )
+    (tmp_path / "p.csv").symlink_to(folder / "0.png")
+    path = str(tmp_path / "p.csv")
+    for source in (folder, folder / "0.png"):
+        with pytest.raises(InputError) as caught:
+            predict("faces", source, output=path)
+        assert str(caught.value) == (
+            f"output: expected another file than the inputs; received {path!r}, which is one of them. "
+            "Give the file another name."
+        )
+    assert (folder / "0.png").read_bytes() == photo
 
 
 def test_output_appears_whole_or_not_at_all(predict, tmp_path):

@@ -21,9 +21,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from kerasbn.checks import InputError
-from kerasbn.config import ServeConfig
-from kerasbn.serving import make_app, sample_request, serve, server
+from kerasbn.serving import make_app, sample_request, server
 
 ONE = {"instances": [[5.1, 3.5, 1.4, 0.2]]}
 
@@ -98,6 +96,9 @@ def test_predict_table(people_url):
     status, reply = ask(target, {"instances": [{"code": "1"}]})
     assert status == 400
     assert reply["error"].endswith("keys must be equal to: code,member,sepal length (cm)")
+    status, reply = ask(target, {"instances": [{"b64": ""}]})
+    assert status == 400
+    assert reply["error"].startswith("instances is a plain list, but expecting list of objects")
 
 
 def test_gzip_and_query(url):
@@ -250,39 +251,6 @@ def test_sample_requests(iris, people, faces, tmp_path):
     subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
     instances = json.loads((tmp_path / "request.json").read_text())["instances"]
     assert np.array_equal(instances, np.full((1, 20, 24, 3), 7))
-
-
-def test_port_in_use(models):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(InputError) as caught:
-            serve(ServeConfig(model=str(models / "iris"), port=port))
-    assert str(caught.value) == (
-        f"host and port: expected an address to listen on; received 127.0.0.1:{port}, which is in use. "
-        "Choose another port; port 0 takes a free one."
-    )
-
-
-def test_host_that_is_not_ours(models):
-    with pytest.raises(InputError, match=r"host and port: .*; received 192\.0\.2\.1:0 \("):
-        serve(ServeConfig(model=str(models / "iris"), host="192.0.2.1", port=0))
-    with pytest.raises(InputError, match="host: expected an address of this machine; received 'no such host'"):
-        serve(ServeConfig(model=str(models / "iris"), host="no such host", port=0))
-
-
-def test_missing_model(tmp_path):
-    with pytest.raises(InputError, match="model: expected a directory of a model's versions"):
-        serve(ServeConfig(model=str(tmp_path / "none")))
-
-
-def test_missing_packages(iris, monkeypatch):
-    monkeypatch.setattr(server.importlib.util, "find_spec", lambda name: None if name == "orjson" else name)
-    with pytest.raises(InputError) as caught:
-        make_app(iris)
-    assert str(caught.value) == (
-        "serve: expected the packages starlette, uvicorn, orjson; received no orjson. "
-        'Install them with `pip install "kerasbn[serving]"`.'
-    )
 
 
 @pytest.mark.slow

@@ -323,7 +323,7 @@ def test_ctrl_c_twice_stops_at_once_and_can_be_resumed(tmp_path):
     (directory,) = (tmp_path / "digits").iterdir()
     assert process.returncode == 130
     assert (
-        f"kerasbn: Stopped in {directory}; nothing is kept yet. To go on: kerasbn train --resume {directory}" in error
+        f"kerasbn: Stopped in {directory}; no epoch is kept yet. To go on: kerasbn train --resume {directory}" in error
     )
     assert "Traceback" not in error
     assert not (directory / "metrics.json").exists()

@@ -1,5 +1,7 @@
 """A small search that the tests share: digits, one hidden layer, two epochs."""
 
+import gc
+
 import keras
 import keras_tuner
 import numpy as np
@@ -25,6 +27,14 @@ class Recorded(keras_tuner.HyperModel):
         return self.score(hp)
 
 
+def table(tuner):
+    return [(t.number, t.status, t.score, dict(t.hyperparameters.values)) for t in tuner.study.trials]
+
+
+def x_only(hp):
+    hp.Float("x", 0.0, 1.0)
+
+
 def build_digits(hp):
     model = keras.Sequential(  # no Input: built by its first batch
         [keras.layers.Dense(hp.Int("units", 8, 32, sampling="log"), activation="relu"), keras.layers.Dense(10)]
@@ -36,6 +46,15 @@ def build_digits(hp):
         metrics=["accuracy"],
     )
     return model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_trials():
+    """Spare every search the look through all objects of TensorFlow, which takes as long as two of its trials."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

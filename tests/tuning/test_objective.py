@@ -60,6 +60,9 @@ def test_messages(objective, message):
         ({"val_accuracy": 1, "x": 2}, {"val_accuracy": 1.0, "x": 2.0}),
         (history(val_accuracy=[0.1, 0.3, 0.2], loss=[3.0, 2.0, 1.0]), {"val_accuracy": 0.3, "loss": 2.0}),
         (history(val_accuracy=[float("nan"), 0.3]), {"val_accuracy": 0.3}),
+        (history(val_accuracy=[0.5, 0.5], loss=[3.0, 2.0]), {"val_accuracy": 0.5, "loss": 3.0}),
+        (history(val_accuracy=[0.3, 0.9], val_loss=[1.0, float("nan")]), {"val_accuracy": 0.3, "val_loss": 1.0}),
+        (history(val_accuracy=[0.3, 0.9], loss=[1.0, float("inf")]), {"val_accuracy": 0.3, "loss": 1.0}),
         ([0.5, {"val_accuracy": 1.0}], {"val_accuracy": 0.75}),
     ],
 )

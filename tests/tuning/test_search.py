@@ -1,36 +1,27 @@
 """RandomSearch: drop-in, reproducible, resumable, honest about failures."""
 
 import gc
-import json
+import inspect
 import os
-import subprocess
-import sys
 import time
 
 import keras
 import keras_tuner
 import numpy as np
 import pytest
-from conftest import Recorded
+from conftest import Recorded, build_digits, table, x_only
 
 from kerasbn.checks import InputError
 from kerasbn.tuning import RandomSearch
+from kerasbn.tuning.engine import quick_collections
 
 
-def table(tuner):
-    return [(t.number, t.status, t.score, dict(t.hyperparameters.values)) for t in tuner.study.trials]
-
-
-def x_only(hp):
-    hp.Float("x", 0.0, 1.0)
-
-
-def test_three_and_three_are_six(search_digits):
-    straight = search_digits(6, "straight")
-    search_digits(3, "resumed")
-    resumed = search_digits(6, "resumed")
+def test_two_and_two_are_four(search_digits):
+    straight = search_digits(4, "straight")
+    search_digits(2, "resumed")
+    resumed = search_digits(4, "resumed")
     assert table(resumed) == table(straight)
-    assert len({t[2] for t in table(straight)}) > 3
+    assert len({t[2] for t in table(straight)}) > 2
     (model,) = resumed.get_best_models()
     (other,) = straight.get_best_models()
     for ours, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
@@ -46,7 +37,7 @@ def test_best_models_have_the_best_weights(search_digits, digits):
         assert record.score == max(row["val_accuracy"] for row in record.history)
         assert [row["epoch"] for row in record.history] == [0, 1]
     files = sorted(p.name for p in tuner.study.directory.iterdir())
-    assert files == ["journal.log", *sorted(f"trial-{t.number:05d}.npz" for t in tuner.study.ranked[:2])]
+    assert files == [".lock", "journal.log", *sorted(f"trial-{t.number:05d}.npz" for t in tuner.study.ranked[:2])]
     with pytest.raises(InputError) as caught:
         tuner.get_best_models(3)
     assert str(caught.value) == (
@@ -55,29 +46,13 @@ def test_best_models_have_the_best_weights(search_digits, digits):
     )
 
 
-def test_best_hyperparameters_rebuild_the_model(search_digits):
-    tuner = search_digits(2)
+def test_best_hyperparameters_rebuild_the_model(recorded):
+    tuner = recorded(Recorded(build_digits, score=lambda hp: hp.get("units")), 2)
     best, second = tuner.get_best_hyperparameters(5)
     assert type(best) is keras_tuner.HyperParameters
     assert best.values == tuner.study.ranked[0].hyperparameters.values
     assert second.values != best.values
-    model = tuner.hypermodel.build(best)
-    assert model.layers[0].units == best.get("units")
-
-
-def test_the_same_in_another_process(search_digits, tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from conftest import *;"
-        "from kerasbn.tuning import RandomSearch; x, y = load_digits(return_X_y=True); x = (x / 16).astype('float32');"
-        "t = RandomSearch(build_digits, 'val_accuracy', 2, seed=0, directory=sys.argv[2], on_trial=lambda r: None);"
-        "t.search(x[:300], y[:300], validation_data=(x[300:500], y[300:500]), epochs=2, verbose=0);"
-        "import json; print(json.dumps([[dict(r.hyperparameters.values), r.score] for r in t.study.trials]))"
-    )
-    here = os.path.dirname(__file__)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path]), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    output = subprocess.check_output([sys.executable, "-c", code, here, str(tmp_path / "other")], env=environment)
-    here = [[dict(r.hyperparameters.values), r.score] for r in search_digits(2).study.trials]
-    assert json.loads(output.splitlines()[-1]) == here
+    assert build_digits(best).layers[0].units == best.get("units")
 
 
 def test_seeds_differ_and_none_is_kept(recorded):
@@ -125,8 +100,11 @@ def test_space_summary_before_and_after(recorded, capsys):
 def test_lines_are_printed(recorded, capsys):
     recorded(x_only, 2, on_trial=None)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("Trial 0 of 2: default_objective 0.")
+    assert lines[0].startswith("Trial 0, 1 of 2 finished: default_objective 0.")
+    assert lines[1].startswith("Trial 1, 2 of 2 finished: default_objective 0.")
     assert len(lines) == 2
+    recorded(x_only, 3, on_trial=None)
+    assert capsys.readouterr().out.startswith("Trial 2, 3 of 3 finished: default_objective 0.")
 
 
 def test_callbacks_of_the_search(search_digits):
@@ -138,8 +116,6 @@ def test_callbacks_of_the_search(search_digits):
 
 
 def test_own_callbacks_are_copied_for_each_trial(digits, tmp_path):
-    from conftest import build_digits
-
     class Count(keras.callbacks.Callback):
         epochs = 0
 
@@ -191,64 +167,6 @@ def test_given_hyperparameters(recorded):
     assert sorted(tuple(t[3].values()) for t in table(tuner)) == [(0.25, 1), (0.25, 2), (0.25, 3)]
 
 
-def fails_at(numbers, error=None):
-    def score(hp):
-        if hp.trial in numbers:
-            raise error or ValueError("boom")
-        return hp.get("x")
-
-    return Recorded(x_only, score)
-
-
-def test_failures_are_recorded_and_worst(recorded, capsys):
-    tuner = recorded(fails_at({0, 3}), 5)
-    assert [t[1] for t in table(tuner)] == ["failed", "completed", "completed", "failed", "completed"]
-    assert [t.number for t in tuner.study.ranked[-2:]] == [0, 3]
-    assert "ValueError: boom" in tuner.study.trials[0].traceback
-    assert len(tuner.get_best_hyperparameters(10)) == 3
-    tuner.results_summary()
-    assert "ValueError: boom" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("score", [float("nan"), float("inf")])
-def test_a_score_that_is_no_number_is_a_failure(recorded, score):
-    tuner = recorded(Recorded(x_only, lambda hp: score if hp.trial == 1 else hp.get("x")), 3)
-    assert [t[1] for t in table(tuner)] == ["completed", "failed", "completed"]
-    assert tuner.study.trials[1].traceback == f"default_objective is {score}: training diverged.\n"
-
-
-@pytest.mark.parametrize(("trials", "run"), [(3, 3), (20, 5)])
-def test_nothing_but_failures_is_an_error(recorded, trials, run):
-    with pytest.raises(RuntimeError, match=rf"All {run} trials failed, the first one with:\nTraceback(.|\n)*boom"):
-        recorded(fails_at(range(20)), trials)
-    assert len(recorded(fails_at(()), search=False).study.trials) == run
-
-
-def test_an_input_error_in_every_trial_comes_as_it_is(recorded):
-    with pytest.raises(InputError, match=r"^units: expected a number; received 'x'\.$"):
-        recorded(fails_at(range(20), InputError("units", "a number", "'x'")), 3)
-
-
-def test_misuse_ends_the_search_at_once(recorded):
-    with pytest.raises(InputError) as caught:
-        recorded(Recorded(x_only, lambda hp: None))
-    assert str(caught.value).startswith("HyperModel.fit: expected a History, a dict of metrics, or a number")
-    tuner = recorded(x_only, search=False)
-    tuner.hypermodel = type("Wrong", (keras_tuner.HyperModel,), {"build": lambda self, hp: 3})()
-    with pytest.raises(InputError, match=r"^HyperModel.build: expected a keras.Model to be returned; received int\.$"):
-        tuner.search()
-    assert table(tuner) == []
-
-
-def test_ctrl_c_keeps_what_is_finished(recorded):
-    tuner = recorded(fails_at({2}, KeyboardInterrupt()), search=False)
-    with pytest.raises(KeyboardInterrupt):
-        tuner.search()
-    assert [t[0] for t in table(tuner)] == [0, 1]
-    straight = recorded(x_only, project_name="straight")
-    assert table(recorded(x_only)) == table(straight)
-
-
 def test_no_trial_starts_after_max_minutes(recorded):
     slow = Recorded(x_only, lambda hp: time.sleep(0.2) or hp.get("x"))
     tuner = recorded(slow, 50, max_minutes=0.3 / 60)
@@ -264,7 +182,7 @@ def test_another_build_function_is_refused(recorded):
     message = str(caught.value)
     assert "received x Float(name: 'x', min_value: '0.0', max_value: '2.0'" in message
     assert "instead of Float(name: 'x', min_value: '0.0', max_value: '1.0'" in message
-    assert "Choose another project_name (or name)" in message
+    assert "Choose another name for the new settings (--name NEW on the command line, project_name" in message
     assert len(table(recorded(lambda hp: hp.Float("x", 0.0, 2.0), 3, overwrite=True))) == 3
 
 
@@ -286,6 +204,25 @@ def test_other_settings_are_refused(recorded, change, difference):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"max_consecutive_failed_trials": 0},
+            "max_consecutive_failed_trials: expected a whole number of at least 1; received 0.",
+        ),
+        (
+            {"tune_new_entries": False},
+            "tune_new_entries of KerasTuner: expected True: RandomSearch does without it; received False. To pin a "
+            "hyperparameter, give hyperparameters with Fixed(name, value) in it.",
+        ),
+        (
+            {"max_retries_per_trial": 2},
+            "max_retries_per_trial of KerasTuner: expected 0: RandomSearch does without it; received 2. A trial comes "
+            "out the same each time: what failed would fail again.",
+        ),
+        (
+            {"optimizer": "adam"},
+            "optimizer of KerasTuner: expected None: RandomSearch does without it; received 'adam'. Compile the model "
+            "in the build function.",
+        ),
         ({"engine": "turbo"}, "engine: expected one of 'auto', 'fit'; received 'turbo'."),
         ({"trials": 0}, "max_trials: expected a whole number of at least 1; received 0."),
         ({"seed": -1}, "seed: expected a whole number of at least 0; received -1."),
@@ -299,6 +236,23 @@ def test_messages(recorded, change, message):
     with pytest.raises(InputError) as caught:
         recorded(x_only, search=False, **change)
     assert str(caught.value) == message
+
+
+def test_arguments_are_those_of_keras_tuner(recorded):
+    theirs = list(inspect.signature(keras_tuner.RandomSearch).parameters.values())
+    ours = inspect.signature(RandomSearch).parameters
+    positional = [name for name, p in ours.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional == [p.name for p in theirs if p.kind is p.POSITIONAL_OR_KEYWORD]
+    for parameter in inspect.signature(keras_tuner.Tuner).parameters.values():  # its **kwargs
+        if parameter.name not in (*positional, "oracle", "kwargs"):
+            recorded(x_only, search=False, **{"project_name": "k", parameter.name: parameter.default})
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'max_trails'"):
+        recorded(x_only, max_trails=3)
+
+
+def test_the_engine_is_what_ran(recorded):
+    tuner = recorded(x_only, 1)
+    assert (tuner.engine, tuner.study.trials[0].engine) == ("fit", "fit")
 
 
 def test_hypermodel_must_build(tmp_path):
@@ -319,7 +273,17 @@ def test_memory_stays_flat(search_digits):
 
     before, used = models(), []
     linux = os.path.exists("/proc/self/statm")
-    search_digits(12, on_trial=lambda record: used.append(megabytes() if linux else 0.0))
+    search_digits(7, on_trial=lambda record: used.append(megabytes() if linux else 0.0))
     assert models() <= before
     # TensorFlow itself keeps the graphs of a fit's inner function, about 4 MB a trial, whoever calls it.
-    assert (used[-1] - used[1]) / 10 < 8
+    assert (used[-1] - used[1]) / 5 < 8
+
+
+def test_the_garbage_collector_is_as_before():
+    gc.unfreeze()
+    with quick_collections():
+        assert gc.get_freeze_count() > 0
+        with quick_collections():  # somebody else's freeze is left alone
+            pass
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0

@@ -10,6 +10,7 @@ from keras_tuner.engine import hyperparameters as kinds
 from kerasbn.checks import InputError
 from kerasbn.tuning import Draws, Study, TrialRecord
 from kerasbn.tuning.journal import distribution, repair
+from kerasbn.tuning.study import LOCK
 
 OBJECTIVE = keras_tuner.Objective("val_loss", "min")
 SETTINGS = {"seed": 0, "objective": {"name": "val_loss"}, "fingerprint": {"content": "abc"}}
@@ -110,7 +111,7 @@ def test_distribution(hyperparameter, expected):
     [
         ({"seed": 1}, "seed 1 instead of 0"),
         ({"objective": {"name": "val_accuracy"}}, "objective.name 'val_accuracy' instead of 'val_loss'"),
-        ({"fingerprint": {"content": "xyz"}}, "fingerprint.content 'xyz' instead of 'abc'"),
+        ({"fingerprint": {"content": "xyz"}}, "content 'xyz' instead of 'abc'"),
         ({"seed": 5, "fingerprint": None}, "seed 5 instead of 0, fingerprint None instead of {'content': 'abc'}"),
     ],
 )
@@ -120,7 +121,7 @@ def test_other_settings_are_refused(tmp_path, change, difference):
         Study(tmp_path / "s", OBJECTIVE, SETTINGS | change)
     assert str(caught.value) == (
         f"The study {tmp_path / 's'}: expected the settings it was started with; received {difference}. Choose another "
-        "project_name (or name) for the new settings, or overwrite=True to delete the trials that are there."
+        "name for the new settings (--name NEW on the command line, project_name in Python), or delete that directory."
     )
     assert Study(tmp_path / "s", OBJECTIVE, SETTINGS | change, overwrite=True).trials == []
 
@@ -158,4 +159,33 @@ def test_leftovers_of_a_killed_process_go(tmp_path):
     filled(tmp_path, [1.0])
     (tmp_path / ".tmp-1234-trial-00000.npz").touch()
     Study(tmp_path, OBJECTIVE, SETTINGS)
-    assert [p.name for p in tmp_path.iterdir()] == ["journal.log"]
+    assert (tmp_path / ".tmp-1234-trial-00000.npz").exists()  # who only reads does not know whose it is
+    with Study(tmp_path, OBJECTIVE, SETTINGS).exclusive():
+        assert sorted(p.name for p in tmp_path.iterdir()) == [LOCK, "journal.log"]
+
+
+def test_one_search_at_a_time(tmp_path):
+    first, second = (filled(tmp_path / "s", ()) for _ in range(2))
+    with first.exclusive(), first.exclusive():  # nested
+        first.add(record(0, 1.0))
+        for refused in (second.exclusive, lambda: Study(tmp_path / "s", OBJECTIVE, SETTINGS, overwrite=True)):
+            with pytest.raises(InputError) as caught, refused():
+                pass
+            assert str(caught.value) == (
+                f"The study {tmp_path / 's'}: expected one search at a time in it; received a second one while another "
+                "is running. Wait until that has ended, or choose another name (--name NEW on the command line, "
+                "project_name in Python)."
+            )
+        assert len(Study(tmp_path / "s", OBJECTIVE, SETTINGS).trials) == 1  # to read it takes no lock
+    with second.exclusive():
+        assert [t.number for t in second.trials] == [0]
+        second.add(record(1, 2.0))
+    with first.exclusive():
+        assert [t.number for t in first.trials] == [0, 1]
+
+
+def test_begun_anew_by_somebody_else(tmp_path):
+    study = filled(tmp_path, [1.0])
+    Study(tmp_path, OBJECTIVE, SETTINGS | {"seed": 7}, overwrite=True)
+    with pytest.raises(InputError, match="received seed 0 instead of 7"), study.exclusive():
+        pass

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from kerasbn import config as configs
+from kerasbn.callbacks import KeepBest
 from kerasbn.checks import InputError
 from kerasbn.config import DataConfig, MLPConfig, SearchConfig, TrainConfig, TrainingConfig, TuneConfig
 from kerasbn.tuning import tune
@@ -44,7 +45,7 @@ def test_files_and_result(config, tmp_path):
     result = tune(config, on_trial=seen.append)
     assert result.directory == tmp_path / "studies" / "iris"
     assert sorted(p.name for p in result.directory.iterdir()) == sorted(
-        ["best.yaml", "journal.log", "trials.csv", f"trial-{result.best.number:05d}.npz"]
+        [".lock", "best.yaml", "journal.log", "trials.csv", f"trial-{result.best.number:05d}.npz"]
     )
     assert [r.number for r in seen] == [0, 1, 2]
     assert result.best is result.trials[0]
@@ -65,9 +66,10 @@ def test_files_and_result(config, tmp_path):
 
 
 def test_extended_is_straight(config, tmp_path):
-    straight = tune(searched(config, max_trials=4, output=str(tmp_path / "other")), on_trial=quiet)
-    tune(searched(config, max_trials=2), on_trial=quiet)
-    extended = tune(searched(config, max_trials=4), on_trial=quiet)
+    straight = tune(searched(config, max_trials=2, output=str(tmp_path / "other")), on_trial=quiet)
+    assert tune(searched(config, max_trials=1), on_trial=quiet).earlier == 0
+    extended = tune(searched(config, max_trials=2), on_trial=quiet)
+    assert extended.earlier == 1
     pd.testing.assert_frame_equal(table(extended.directory), table(straight.directory))
     assert (extended.directory / "best.yaml").read_text() == (straight.directory / "best.yaml").read_text().replace(
         "other", "studies"
@@ -75,11 +77,12 @@ def test_extended_is_straight(config, tmp_path):
 
 
 def test_again_does_nothing_but_takes_new_epochs(config, capsys):
+    config = searched(config, max_trials=2)
     first = tune(config)
     capsys.readouterr()
     longer = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=20))
     again = tune(longer)
-    assert capsys.readouterr().out == "All 3 trials were there already.\n"
+    assert capsys.readouterr().out == "All 2 trials were there already.\n"
     assert [t.score for t in again.trials] == [t.score for t in first.trials]
     assert configs.read_config(TrainConfig, again.directory / "best.yaml").training.epochs == 20
 
@@ -88,18 +91,18 @@ def test_other_settings_are_refused_until_overwritten(config):
     config = dataclasses.replace(searched(config, max_trials=1), name="s")
     tune(config, on_trial=quiet)
     changes = [
-        ("search", {"units": (4, 32)}, "received fingerprint.search.units [4, 32] instead of [4, 16]."),
+        ("search", {"units": (4, 32)}, "received search.units [4, 32] instead of [4, 16]."),
         ("search", {"seed": 3}, "received seed 3 instead of 0."),
-        ("data", {"seed": 5}, "received fingerprint.data.seed 5 instead of 0."),
-        ("data", {"source": "wine"}, "received fingerprint.content '"),
-        ("training", {"optimizer": "sgd"}, "received fingerprint.training.optimizer 'sgd' instead of 'adam'."),
+        ("data", {"seed": 5}, "received data.seed 5 instead of 0."),
+        ("data", {"source": "wine"}, "received data.content '"),
+        ("training", {"optimizer": "sgd"}, "received training.optimizer 'sgd' instead of 'adam'."),
     ]
     for section, change, difference in changes:
         changed = dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **change)})
         with pytest.raises(InputError) as caught:
             tune(changed, on_trial=quiet)
         assert difference in str(caught.value)
-        assert "Choose another project_name (or name)" in str(caught.value)
+        assert "Choose another name for the new settings (--name NEW on the command line" in str(caught.value)
     assert [t.status for t in tune(changed, on_trial=quiet, overwrite=True).trials] == ["completed"]
 
 
@@ -118,13 +121,14 @@ def test_nothing_but_failures_is_an_error_each_time(config, monkeypatch):
     def boom(*args, **kwargs):
         raise ValueError("boom")
 
+    config = searched(config, max_trials=2)
     monkeypatch.setattr("kerasbn.training.fit", boom)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match=r"All 3 trials failed, the first one with:\nTraceback"):
+        with pytest.raises(RuntimeError, match=r"All 2 trials failed, the first one with:\nTraceback"):
             tune(config, on_trial=quiet)
     monkeypatch.undo()
-    again = tune(config, on_trial=quiet, overwrite=True)
-    assert [t.status for t in again.trials] == ["completed"] * 3
+    again = tune(searched(config, max_trials=1), on_trial=quiet, overwrite=True)
+    assert [t.status for t in again.trials] == ["completed"]
 
 
 def test_decay_that_cannot_be_tuned_is_refused_before_anything(config, tmp_path):
@@ -134,10 +138,30 @@ def test_decay_that_cannot_be_tuned_is_refused_before_anything(config, tmp_path)
     assert not (tmp_path / "studies").exists()
 
 
+def test_bad_data_leaves_nothing(config, tmp_path):
+    with pytest.raises(InputError, match=r"^data\.source: expected"):
+        tune(dataclasses.replace(config, data=DataConfig(source=str(tmp_path / "none.csv"), target="y")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_kept_once(config, monkeypatch):
+    kept = []
+
+    def count(self, epoch, logs=None):
+        kept.append(self)
+        compare(self, epoch, logs)
+
+    compare = KeepBest.on_epoch_end
+    monkeypatch.setattr(KeepBest, "on_epoch_end", count)
+    patient = dataclasses.replace(config, training=dataclasses.replace(config.training, patience=1))
+    tune(searched(patient, max_trials=1), on_trial=quiet)
+    assert len(kept) == 2
+    assert kept[0].patience == 1
+
+
 @pytest.mark.slow
 def test_kill_9(config, tmp_path):
-    straight = tune(searched(config, max_trials=5, output=str(tmp_path / "other")), on_trial=quiet)
-    configs.write_config(searched(config, max_trials=5), tmp_path / "tune.yaml")
+    configs.write_config(searched(config, max_trials=50), tmp_path / "tune.yaml")
     code = (
         "import sys; from kerasbn.config import TuneConfig, read_config; from kerasbn.tuning import tune;"
         "tune(read_config(TuneConfig, sys.argv[1]))"
@@ -152,16 +176,21 @@ def test_kill_9(config, tmp_path):
     journal = tmp_path / "studies" / "iris" / "journal.log"
     try:
         deadline = time.monotonic() + 60
-        while not journal.exists() or journal.read_bytes().count(b"\n") < 4:  # study, settings, two trials
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 3:  # study, settings, a trial
             assert process.poll() is None, process.stderr.read().decode()
             assert time.monotonic() < deadline
             time.sleep(0.01)
+        with pytest.raises(InputError, match="one search at a time in it; received a second one while another is"):
+            tune(searched(config, max_trials=3), on_trial=quiet, overwrite=True)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     with journal.open("ab") as file:
         file.write(b'{"op_code":4,"worker')  # and the line that it may have been writing
-    resumed = tune(searched(config, max_trials=5), on_trial=quiet)
+    trials = journal.read_bytes().count(b"\n") - 2 + 1  # one more than it finished
+    resumed = tune(searched(config, max_trials=trials), on_trial=quiet)
+    straight = tune(searched(config, max_trials=trials, output=str(tmp_path / "other")), on_trial=quiet)
+    assert resumed.earlier == trials - 1 >= 1
     pd.testing.assert_frame_equal(table(resumed.directory), table(straight.directory))
     ours, theirs = (np.load(next(r.directory.glob("trial-*.npz"))) for r in (resumed, straight))
     with ours, theirs:

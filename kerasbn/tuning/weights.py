@@ -1,0 +1,54 @@
+"""The weights of the best trials: a file for each in the study's directory."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+
+from kerasbn import files
+from kerasbn.checks import InputError
+from kerasbn.tuning.engine import build
+from kerasbn.tuning.study import Study, TrialRecord
+
+
+def path_of(study: Study, record: TrialRecord) -> Path:
+    """Return where the weights of a trial are, if they are kept."""
+    return study.directory / f"trial-{record.number:05d}.npz"
+
+
+def write(study: Study, record: TrialRecord, weights: Sequence[np.ndarray]) -> None:
+    """Write the weights of a trial, as `keras.Model.get_weights` gives them."""
+    with files.whole_file(path_of(study, record)) as temporary:
+        np.savez(temporary, *weights)
+
+
+def prune(study: Study, kept: Iterable[TrialRecord]) -> None:
+    """Delete all weights but those of the trials that are kept."""
+    names = {path_of(study, record).name for record in kept}
+    for path in study.directory.glob("trial-*.npz"):
+        if path.name not in names:
+            path.unlink()
+
+
+def best_models(study: Study, hypermodel: keras_tuner.HyperModel, num_models: int) -> list[keras.Model]:
+    """Return the models of the best trials with the weights of their best epochs; see `RandomSearch`."""
+    models: list[keras.Model] = []
+    for record in [t for t in study.ranked if t.completed][:num_models]:
+        path = path_of(study, record)
+        if not path.exists():
+            raise InputError(
+                "num_models",
+                f"at most as many as were kept, {len(models)}",
+                num_models,
+                f"Search with RandomSearch(..., keep_models={num_models}); or build trial "
+                f"{record.number} anew from get_best_hyperparameters({num_models}).",
+            )
+        model = build(hypermodel, record.hyperparameters.copy())
+        if not model.built:  # such as a Sequential without Input
+            model.build_from_config(dict(record.build_config or {}))
+        with np.load(path) as arrays:
+            model.set_weights([arrays[name] for name in arrays.files])
+        models.append(model)
+    return models
