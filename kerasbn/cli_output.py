@@ -1,5 +1,6 @@
 """What the command line shows: how far a search is, and what is left when work is done."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +31,8 @@ def show_run(run: Run) -> None:
         print("stopped     since training diverged; the best epoch before is kept. Lower training.learning_rate")
     if metrics["status"] == "interrupted":
         print("stopped     by Ctrl-C; the model of the best epoch so far is kept")
-        print(f"go on       kerasbn train --resume {run.directory}")
-    print(f"next        kerasbn export {run.directory}")
+        print(f"go on       kerasbn train --resume {shlex.quote(str(run.directory))}")
+    print(f"next        kerasbn export {shlex.quote(str(run.directory))}")
 
 
 def _short(value: Any) -> str:
@@ -95,4 +96,4 @@ def show_study(result: TuneResult) -> None:
     failed = sum(not t.completed for t in result.trials)
     print(f"trials      {len(result.trials)}{earlier}" + (f", {failed} failed: see trials.csv" if failed else ""))
     print(f"study       {result.directory}")
-    print(f"next        kerasbn train --config {result.directory / 'best.yaml'}")
+    print(f"next        kerasbn train --config {shlex.quote(str(result.directory / 'best.yaml'))}")

@@ -82,3 +82,7 @@ def test_the_scripts_that_the_readme_names_exist():
     missing = {name for name in named if not (ROOT / name).exists()}
     assert not missing
     assert not {n for n in named if "." not in n and (ROOT / n).is_file() and not (ROOT / n).stat().st_mode & 0o111}
+
+
+def test_nothing_in_the_readme_is_still_to_be_filled_in():
+    assert not re.search(r"^[A-Z_ ]{4,}$|\b(TODO|TBD|XXX)\b", README, re.MULTILINE)

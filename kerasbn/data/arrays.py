@@ -74,7 +74,10 @@ def _read(path: Path, subject: str) -> dict[str, np.ndarray]:
             content = np.load(file, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return {"inputs": content}
-            return {name: content[name] for name in content.files}
+            arrays = {name: content[name] for name in content.files}
+            if all(isinstance(array, np.ndarray) for array in arrays.values()):
+                return arrays
+            raise ValueError("a zip file with other things than arrays")
     except files.NOT_NUMPY as error:
         remedy = "Write it with numpy.savez; it may be damaged, empty, or hold Python objects."
         raise InputError(subject, f"{str(path)!r} to be a NumPy file", error, remedy) from error

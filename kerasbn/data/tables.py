@@ -16,7 +16,7 @@ from kerasbn.data.dataset import Dataset, Source
 # In a numeric column these stand for "no value"; in a categorical one only the empty cell does, and "NA" or
 # "None" are categories like others: so a served model sees a row exactly as training saw it.
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "?", "-")
-_SEPARATORS = {";": "semicolon", "\t": "tab", "|": "bar"}  # which a comma is to stand for
+_SEPARATORS = ((";", "semicolon"), ("\t", "tab"), ("|", "bar"))  # which a comma is to stand for
 _MAX_CATEGORIES = 1000  # of a column: each is an input of the model
 _TYPING_ERRORS = 0.1  # share of cells up to which what is no number is taken for an error in a column of numbers
 _IDENTIFYING = 0.5  # share of rows with a value of their own from which a column of texts is taken for identifiers
@@ -52,7 +52,7 @@ def _header(path: Path, subject: str) -> list[str]:
     """Return the names of the columns, as the model has them."""
     # Read as a row: pandas would rename repeated columns.
     cells = [str(cell).strip() for cell in _parse(path, subject, header=None, dtype=str, nrows=1).iloc[0]]
-    separators = [name for separator, name in _SEPARATORS.items() if len(cells) == 1 and separator in cells[0]]
+    separators = [name for separator, name in _SEPARATORS if len(cells) == 1 and separator in cells[0]]
     if separators:
         remedy = f"The columns look separated by {separators[0]}s; save the file with commas."
         raise InputError(subject, f"{str(path)!r} to have columns separated by commas", repr(cells[0]), remedy)

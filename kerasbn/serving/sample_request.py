@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import urllib.parse
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def sample_request(artefact: Artefact, url: str) -> str:
     Returns:
         A command that runs as it is; for long examples two, of which the first makes the request from a file.
     """
-    target = f"{url}/v1/models/{artefact.name}:predict"
+    target = f"{url}/v1/models/{urllib.parse.quote(artefact.name)}:predict"
     if "serving_default" not in artefact.signatures:
         return f"curl {target.removesuffix(':predict')}/metadata"
     body = json.dumps({"instances": [sample_instance(artefact)]}, ensure_ascii=False)

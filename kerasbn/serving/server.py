@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -166,8 +167,9 @@ def _serve(config: ServeConfig, listener: socket.socket, on_ready: Callable[[str
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            place = f"{url}/v1/models/{urllib.parse.quote(artefact.name)}"
             print(
-                f"Serving {artefact.name}, version {artefact.version}, at {url}/v1/models/{artefact.name} "
+                f"Serving {artefact.name}, version {artefact.version}, at {place} "
                 f"(Ctrl-C ends it)\n{sample_request(artefact, url)}",
                 flush=True,
             )

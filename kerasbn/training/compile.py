@@ -52,8 +52,8 @@ def optimizer_of(config: TrainingConfig) -> keras.optimizers.Optimizer:
         A new optimizer with the config's initial learning rate.
 
     Example:
-        >>> optimizer_of(TrainingConfig(optimizer="adamw", weight_decay=0.01)).name
-        'adamw'
+        >>> optimizer_of(TrainingConfig(optimizer="adamw", weight_decay=0.01)).weight_decay
+        0.01
     """
     rate, decay = config.learning_rate, config.weight_decay or None
     if config.optimizer == "sgd":

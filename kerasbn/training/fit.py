@@ -59,8 +59,8 @@ def fit(
         >>> prepared = prepare(load_splits(DataConfig(source="iris")))
         >>> model = create_model("mlp", (4,), 3)
         >>> history = fit(model, prepared.train, prepared.validation, TrainingConfig(epochs=2))
-        >>> list(history[-1])
-        ['epoch', 'loss', 'accuracy', 'val_loss', 'val_accuracy', 'learning_rate']
+        >>> sorted(history[-1])
+        ['accuracy', 'epoch', 'learning_rate', 'loss', 'val_accuracy', 'val_loss']
     """
     history = [] if history is None else history
     plan = plan_epoch(model, len(train), config.batch_size)

@@ -1,6 +1,7 @@
 """The journal file: Optuna's storage of finished trials, kept readable through kill -9."""
 
 import contextlib
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 import optuna
 from keras_tuner.engine import hyperparameters as kinds
 from optuna.storages import journal as optuna_journal
+
+from kerasbn.checks import InputError
 
 
 @contextlib.contextmanager
@@ -33,6 +36,20 @@ def _lock(path: Path) -> optuna_journal.JournalFileOpenLock | optuna_journal.Jou
     return optuna_journal.JournalFileSymlinkLock(str(path), grace_period=10)
 
 
+def _damaged(path: Path, received: str) -> InputError:
+    remedy = "It is damaged: put a copy of it back, or begin under another name."
+    return InputError("study", f"a readable journal in {str(path)!r}", received, remedy)
+
+
+def _check_is_journal(path: Path, first: bytes) -> None:
+    try:
+        known = not first or "op_code" in json.loads(first)
+    except (ValueError, TypeError):
+        known = False
+    if not known:
+        raise _damaged(path, f"{first[:40]!r} in its first line")
+
+
 def repair(path: Path) -> int:
     """Cut a last line that was not written to its end, which would make the whole journal unreadable.
 
@@ -44,6 +61,9 @@ def repair(path: Path) -> int:
 
     Returns:
         How many bytes were cut.
+
+    Raises:
+        InputError: If the file is no journal at all.
     """
     if not path.exists():
         return 0
@@ -53,6 +73,7 @@ def repair(path: Path) -> int:
         with path.open("rb+") as file:
             content = file.read()
             whole = content.rfind(b"\n") + 1
+            _check_is_journal(path, content[:whole].partition(b"\n")[0])
             if whole < len(content):
                 file.truncate(whole)
                 os.fsync(file.fileno())
@@ -65,7 +86,10 @@ def storage(path: Path) -> optuna.storages.JournalStorage:
     """Return Optuna's storage in a journal file, repaired if need be; the file is made if it is missing."""
     with quiet():
         repair(path)
-        return optuna.storages.JournalStorage(optuna_journal.JournalFileBackend(str(path), lock_obj=_lock(path)))
+        try:
+            return optuna.storages.JournalStorage(optuna_journal.JournalFileBackend(str(path), lock_obj=_lock(path)))
+        except (ValueError, KeyError) as error:  # of json, and of a line without what Optuna writes
+            raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def distribution(hyperparameter: kinds.HyperParameter) -> optuna.distributions.BaseDistribution:

@@ -14,7 +14,7 @@ import keras_tuner
 
 from kerasbn import checks
 from kerasbn.callbacks.keep_best import not_finite
-from kerasbn.checks import InputError
+from kerasbn.checks import InputError, TaskError
 from kerasbn.tuning import summary, weights
 from kerasbn.tuning.draws import Draws
 from kerasbn.tuning.engine import BuildFunction, OnEpoch, Outcome, build, quick_collections, run_trial
@@ -63,7 +63,7 @@ class RandomSearch:
         overwrite: Whether the trials in the project's directory are deleted first.
         engine: What trains trials: "fit", which is one model after the other; "auto" chooses.
         keep_models: Of how many of the best trials the weights are kept on disk, at least 0.
-        max_minutes: Minutes after which `search` starts no new trial, above 0; None: no limit.
+        max_minutes: Minutes after which `search` starts no new trial but the first, above 0; None: no limit.
         fingerprint: JSON that stands for the data and whatever else decides the scores, such as a hash.
             A study is not continued under another one.
         on_trial: Called with each finished `TrialRecord`; None: a line is printed.
@@ -176,7 +176,7 @@ class RandomSearch:
         Raises:
             InputError: If another search is running in the directory, if the build function is not the one the
                 study was started with, or if `fit` returns nothing with the objective in it.
-            RuntimeError: If every trial failed, its message has the first one's traceback; or if
+            TaskError: If every trial failed, its message has the first one's traceback; or if
                 max_consecutive_failed_trials did.
         """
         with self.study.exclusive():
@@ -197,7 +197,7 @@ class RandomSearch:
             with quick_collections():
                 started = time.monotonic()
                 while self.remaining_trials:
-                    if self.max_minutes and time.monotonic() - started > 60 * self.max_minutes:
+                    if self.max_minutes and self.study.trials and time.monotonic() - started > 60 * self.max_minutes:
                         self.note = f"No more trials after {self.max_minutes:g} minutes."
                         break
                     number = max((t.number for t in self.study.trials), default=-1) + 1
@@ -218,10 +218,10 @@ class RandomSearch:
             if first_error is not None:
                 raise first_error
             failed = self.study.trials[0]
-            raise RuntimeError(f"All {len(self.study.trials)} trials failed, the first one with:\n{failed.traceback}")
+            raise TaskError(f"All {len(self.study.trials)} trials failed, the first one with:\n{failed.traceback}")
         if failures == limit:
             last = self.study.trials[-1].traceback
-            raise RuntimeError(f"{limit} trials failed one after the other, the last one with:\n{last}")
+            raise TaskError(f"{limit} trials failed one after the other, the last one with:\n{last}")
 
     def _run(
         self, number: int, attempt: int, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]

@@ -31,7 +31,7 @@ class TuneResult:
 
     Example:
         >>> result = tune(TuneConfig(search=SearchConfig(max_trials=20)))
-        >>> result.best_config.training.learning_rate == result.best.hyperparameters.get("learning_rate")
+        >>> write_config(result.best_config, "best.yaml")
     """
 
     directory: Path
@@ -101,7 +101,7 @@ def tune(
     Raises:
         InputError: If the config cannot be used, or the study there is one of other settings or data, or another
             search is running in it.
-        RuntimeError: If every trial failed; its message has the first one's traceback.
+        TaskError: If every trial failed; its message has the first one's traceback.
         KeyboardInterrupt: As it came; finished trials are kept.
 
     Example:

@@ -145,9 +145,9 @@ def test_a_column_without_a_name(tmp_path):
         ("a,y\n" + "".join(f"n{i},{'pq'[i % 2]}\n" for i in range(60)), {}, "column 'a': expected categories that "
          "come again; received 60 different in 60 rows. It looks like an identifier, a date or free text: leave it "
          "out with --data.drop; or name it in --data.categorical, if its values do come again."),
-        ("a,y\n" + "".join(f"{'7 cm' if i == 5 else i},{'pq'[i % 2]}\n" for i in range(60)), {}, "column 'a': expected "
-         "numbers, as in nearly all its rows; received '7 cm' in line 7. Correct or empty the cells; or name the column "
-         "in --data.categorical, if these are codes."),
+        ("a,y\n" + "".join(f"{'7 cm' if i == 5 else i},{'pq'[i % 2]}\n" for i in range(60)), {}, "column 'a': "
+         "expected numbers, as in nearly all its rows; received '7 cm' in line 7. Correct or empty the cells; or name "
+         "the column in --data.categorical, if these are codes."),
         ("a,y\n" + "1,p\n2,q\n" * 20 + "?,p\n" * 40 + "x,p\ny,q\n", {}, "received 'x' in line 82 and 1 more."),
         ("a,b,y\n1,2,p\n3,4,q\n1,2,p\n3,4,q\n", {"drop": ("y",)}, "data.drop: expected other columns than "
          "data.target; received 'y'. Leave it out of one of the two."),

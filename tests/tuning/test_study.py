@@ -189,3 +189,21 @@ def test_begun_anew_by_somebody_else(tmp_path):
     Study(tmp_path, OBJECTIVE, SETTINGS | {"seed": 7}, overwrite=True)
     with pytest.raises(InputError, match="received seed 0 instead of 7"), study.exclusive():
         pass
+
+
+@pytest.mark.parametrize(
+    ("damage", "received"),
+    [
+        (lambda text: "\x00\x01 noise\nmore noise", r"b'\\x00\\x01 noise' in its first line"),
+        (lambda text: text.replace("\n", "\n{no json}\n", 1), "JSONDecodeError"),
+        (lambda text: text.replace("\n", '\n{"a": 1}\n', 1), "KeyError"),
+    ],
+)
+def test_a_journal_that_is_none_is_refused_and_left_as_it_is(search_digits, tmp_path, damage, received):
+    search_digits(1)
+    path = tmp_path / "p" / "journal.log"
+    path.write_text(damage(path.read_text()))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=rf"study: expected a readable journal in .*journal.log'; received {received}"):
+        search_digits(2)
+    assert path.read_bytes() == before
