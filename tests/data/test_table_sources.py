@@ -140,7 +140,8 @@ def test_a_column_without_a_name(tmp_path):
         (b"a,y\n" + b"1,p\n" * 200_000 + b"\xe4,q\n", {}, "Save it as UTF-8"),
         ('a,y\n"1,p\n2,q\n', {}, "to be a readable .csv file; received Error tokenizing data."),
         (b"a,y\n\xff,p\n", {}, "to be a readable .csv file; received 'utf-8' codec can't decode byte 0xff"),
-        ("a,y\n" + "".join(f"n{i},{'pq'[i % 2]}\n" for i in range(1002)), {"categorical": ("a",)}, "column 'a': expected at most 1000 "
+        ("a,y\n" + "".join(f"n{i},{'pq'[i % 2]}\n" for i in range(1002)), {"categorical": ("a",)},
+         "column 'a': expected at most 1000 "
          "categories; received 1002. It may be an identifier or free text: leave it out with --data.drop."),
         ("a,y\n" + "".join(f"n{i},{'pq'[i % 2]}\n" for i in range(60)), {}, "column 'a': expected categories that "
          "come again; received 60 different in 60 rows. It looks like an identifier, a date or free text: leave it "
