@@ -54,7 +54,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Example:
         >>> with whole_file("metrics.json") as temporary:
-        ...     temporary.write_text("{}")
+        ...     size = temporary.write_text("{}")
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():

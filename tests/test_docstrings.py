@@ -13,8 +13,10 @@ import keras_tuner
 import numpy as np
 import pytest
 
+import kerasbn
 from kerasbn.checks import InputError, TaskError
 
+ROOT = Path(kerasbn.__file__).parent
 ROOMS = ("callbacks", "config", "data", "export", "layers", "losses", "models", "schedules", "serving")
 ROOMS += ("training", "tuning")
 OTHERS = (("progress", "Report"), ("progress", "reporting"), ("quiet", "start_tensorflow"))
@@ -165,6 +167,24 @@ def test_example(room, name, namespace, model):
 def test_examples_that_are_not_run_show_no_output(room, name):
     shown = doctest.DocTestParser().get_examples(sections_of(value_of(room, name))["Example"])
     assert [example.want for example in shown] == [""] * len(shown)
+
+
+def other_examples():
+    """Yield the examples of what is not in a room's `__all__`, with the names of their own modules."""
+    public = {value_of(room, name).__module__ + "." + name for room, name in SPOKEN_FOR}
+    for path in sorted(ROOT.rglob("*.py")):
+        module_name = ".".join(("kerasbn", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+        if path.name == "__main__.py" or ">>>" not in path.read_text(encoding="utf-8"):
+            continue
+        module = importlib.import_module(module_name)
+        for found in doctest.DocTestFinder().find(module):
+            if found.examples and found.name not in public:
+                yield pytest.param(found.docstring, vars(module), id=found.name)
+
+
+@pytest.mark.parametrize(("text", "own"), list(other_examples()))
+def test_example_of_an_inner_name(text, own, namespace, model):
+    assert run_example("inner", text, namespace | own | {"model": model}) == ""
 
 
 def test_an_invented_number_is_found(namespace):
