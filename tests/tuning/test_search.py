@@ -238,7 +238,8 @@ def test_messages(recorded, change, message):
     assert str(caught.value) == message
 
 
-def test_arguments_are_those_of_keras_tuner(recorded):
+def test_arguments_are_those_of_keras_tuner(recorded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # directory=None is the working directory
     theirs = list(inspect.signature(keras_tuner.RandomSearch).parameters.values())
     ours = inspect.signature(RandomSearch).parameters
     positional = [name for name, p in ours.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
