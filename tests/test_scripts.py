@@ -1,7 +1,9 @@
 """The programs in scripts/ that use the library: each is run as a user would run it."""
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,3 +55,44 @@ def test_tune_from_python_goes_on_where_it_stopped(tmp_path):
     assert second.count("Trial 1 summary") == 1
     assert "Trial 2 summary" in second
     assert "Trial 2 summary" not in first
+
+
+STUB = """#!/bin/sh
+case "$*" in
+    "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/kerasbn && echo venv >>log ;;
+    ".venv/bin/python -m pip"* | "-m pip"*) echo pip >>log ;;
+    *) exec PYTHON "$@" ;;
+esac
+"""
+
+
+def test_setup_installs_once_and_again_when_dependencies_change(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    for name in ("scripts/setup", "pyproject.toml", "constraints.txt"):
+        shutil.copy(SCRIPTS.parent / name, tmp_path / name)
+    python = tmp_path / "python-stub"  # makes and fills no environment, but says that it was asked to
+    python.write_text(STUB.replace("PYTHON", sys.executable))
+    python.chmod(0o755)
+
+    def calls():
+        environment = {**os.environ, "PYTHON": str(python)}
+        subprocess.run([tmp_path / "scripts" / "setup"], check=True, timeout=60, env=environment, capture_output=True)
+        return (tmp_path / "log").read_text().split()
+
+    assert calls() == ["venv", "pip"]
+    assert calls() == ["venv", "pip"]
+    project = tmp_path / "pyproject.toml"
+    project.write_text(project.read_text().replace("line-length = 120", "line-length = 100"))
+    assert calls() == ["venv", "pip"]
+    project.write_text(project.read_text().replace("pillow>=10", "pillow>=11"))
+    assert calls() == ["venv", "pip", "pip"]
+
+
+def test_setup_refuses_a_python_that_it_does_not_know(tmp_path):
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(old)}
+    result = subprocess.run([SCRIPTS / "setup"], capture_output=True, text=True, timeout=60, env=environment)
+    assert result.returncode == 2
+    assert result.stderr == f"scripts/setup: expected PYTHON to be Python 3.10 to 3.13; received {old}.\n"
