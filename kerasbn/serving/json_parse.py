@@ -68,7 +68,10 @@ def _parse_error(text: str, error: json.JSONDecodeError) -> RequestError:
             else "a comma or } after an object member"
         )
         message = f"Missing {missing}."
-    offset = len(text[: error.pos].encode("utf-8", "surrogateescape"))
+    end = error.pos
+    if message.startswith("Illegal trailing comma"):  # Python 3.13 points at the comma, others behind it
+        end += 1 + len(text[end + 1 :]) - len(text[end + 1 :].lstrip(" \t\r\n"))
+    offset = len(text[:end].encode("utf-8", "surrogateescape"))
     return RequestError(f"JSON Parse error: {_MESSAGES.get(message, message)} at offset: {offset}")
 
 

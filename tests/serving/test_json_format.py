@@ -85,6 +85,8 @@ TYPE = "JSON Value: {} Type: {} is not of expected type: {}".format
         ("", one(), "JSON Parse error: The document is empty"),
         ("  ", one(), "JSON Parse error: The document is empty. at offset: 2"),
         ('{"instances": [1,]}', one(), "JSON Parse error: Invalid value. at offset: 17"),
+        ('{"instances": [1, \n ]}', one(), "JSON Parse error: Invalid value. at offset: 20"),
+        ('{"instances": [1],}', one(), "JSON Parse error: Missing a name for object member. at offset: 18"),
         ('{"instances": [1 2]}', one(), "JSON Parse error: Missing a comma or ] after an array element. at offset: 17"),
         ('{"a[": 1 "b": 2}', one(), "JSON Parse error: Missing a comma or } after an object member. at offset: 9"),
         ('{"instances" 1}', one(), "JSON Parse error: Missing a colon after a name of object member. at offset: 13"),
