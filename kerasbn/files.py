@@ -105,15 +105,15 @@ def whole_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(directory: str | os.PathLike[str], seconds: float) -> None:
+def remove_leftovers(directory: str | os.PathLike[str], seconds: float = 3600) -> None:
     """Remove what processes that were killed while they wrote have left in a directory.
 
     Args:
         directory: Where `whole_file` and `whole_directory` wrote.
         seconds: Age from which a temporary file or directory is taken for left behind: 0 if nobody else can be
-            writing there.
+            writing there; an hour is longer than any single write takes.
     """
-    for path in Path(directory).glob(".tmp-*"):
+    for path in Path(directory).glob(f".tmp-{'[0-9a-f]' * 8}-*"):
         with contextlib.suppress(FileNotFoundError):  # it has just become whole
             if time.time() - path.stat().st_mtime < seconds:
                 continue
@@ -121,6 +121,20 @@ def remove_leftovers(directory: str | os.PathLike[str], seconds: float) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
+
+
+def check_outside(output: str | os.PathLike[str], source: str, subject: str) -> None:
+    """Raise an `InputError` if `output` lies in the folder of images `source`, where it would be taken for a class.
+
+    Args:
+        output: Directory that is to be written to.
+        source: Where the data comes from; anything but a folder is left alone.
+        subject: The argument that `output` came from, for the message.
+    """
+    folder = Path(source).resolve()
+    if folder.is_dir() and Path(output).resolve().is_relative_to(folder):
+        remedy = "Among the images it would be taken for a class; choose another output."
+        raise InputError(subject, f"a directory outside of {source!r}", repr(str(output)), remedy)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -173,7 +173,11 @@ CASES = {
     "output among the images": (
         "train --data.source {root}/pets --output {root}/pets",
         "output: expected a directory outside of '{root}/pets'; received '{root}/pets'. "
-        "Runs among the images would be taken for classes; choose another output.",
+        "Among the images it would be taken for a class; choose another output.",
+    ),
+    "a study among the images": (
+        "tune --data.source {root}/pets --search.output {root}/pets/studies",
+        "search.output: expected a directory outside of '{root}/pets'; received '{root}/pets/studies'.",
     ),
     "a word too many": (
         "train digits",

@@ -114,11 +114,11 @@ def test_a_link_is_followed_and_a_device_left_alone(tmp_path):
 
 
 def test_leftovers_are_removed_once_they_are_old(tmp_path, tree):
-    (tmp_path / ".tmp-1-a").write_text("half")
-    (tmp_path / ".tmp-2-b").mkdir()
-    (tmp_path / ".tmp-2-b" / "c").touch()
-    (tmp_path / "a").touch()
-    files.remove_leftovers(tmp_path, 3600)
+    (tmp_path / ".tmp-01234567-a").write_text("half")
+    (tmp_path / ".tmp-89abcdef-b").mkdir()
+    (tmp_path / ".tmp-89abcdef-b" / "c").touch()
+    (tmp_path / ".tmp-notes").touch()  # somebody else's
+    files.remove_leftovers(tmp_path)
     assert len(tree(tmp_path)) == 4
     files.remove_leftovers(tmp_path, 0)
-    assert tree(tmp_path) == ["a"]
+    assert tree(tmp_path) == [".tmp-notes"]

@@ -17,10 +17,6 @@ from kerasbn.checks import InputError
 from kerasbn.export import signatures, verification, versions
 from kerasbn.export.signatures import Input
 
-# Nothing takes an hour to write and verify, so what is older was left by an export that was killed; a younger one
-# may be somebody else's that is still running.
-_LEFTOVER_SECONDS = 3600.0
-
 
 def _check_labels(labels: Sequence[Any] | None, classes: int) -> list[str]:
     """Return the class names as text; their numbers if there are none."""
@@ -105,7 +101,7 @@ def export_saved_model(
     versions.next_version(path, version)  # before the work, and again when it is done
     expected = verification.keras_probabilities(model, inputs, arrays)
     files.writable_directory(path, "path")
-    files.remove_leftovers(path, _LEFTOVER_SECONDS)
+    files.remove_leftovers(path)
     number = versions.next_version(path, version)
     description = {
         "format": layout.DESCRIPTION_FORMAT,

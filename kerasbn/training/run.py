@@ -55,6 +55,7 @@ def _new_directory(config: TrainConfig, manifest: Mapping[str, Any]) -> Path:
     """Return a new run directory, which appears with everything that is known before training."""
     files.writable_directory(config.output, "output")
     parent = files.writable_directory(Path(config.output) / config.model_name, "output")
+    files.remove_leftovers(parent)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     names = (stamp, *(f"{stamp}-{number}" for number in range(2, 1000)))
     directory = next(parent / name for name in names if not (parent / name).exists())
@@ -262,10 +263,7 @@ def train(config: TrainConfig) -> Run:
         >>> run.metrics["status"], run.metrics["test"]["examples"]
         ('complete', 22)
     """
-    source, output = Path(config.data.source).resolve(), Path(config.output).resolve()
-    if source.is_dir() and output.joinpath(config.model_name).is_relative_to(source):
-        remedy = "Runs among the images would be taken for classes; choose another output."
-        raise InputError("output", f"a directory outside of {config.data.source!r}", repr(config.output), remedy)
+    files.check_outside(config.output, config.data.source, "output")
     return _train(config, load_splits(config.data), None)
 
 
@@ -292,9 +290,9 @@ def resume(directory: str | Path) -> Run:
         >>> run = resume("runs/digits/20260731-101500")
     """
     directory = Path(directory)
-    files.remove_leftovers(directory, 0)  # the run is ours alone
     if not (directory / layout.CONFIG).is_file():
         raise InputError("--resume", "a run directory", f"{str(directory)!r}, which has no config.yaml")
+    files.remove_leftovers(directory, 0)  # only now is it known to be a run, which is ours alone
     config = read_config(TrainConfig, directory / layout.CONFIG)
     metrics = directory / layout.METRICS
     if metrics.exists() and _read_object(metrics).get("status") == "complete":

@@ -111,6 +111,7 @@ def tune(
         (0, 30)
     """
     check_space(config)
+    files.check_outside(config.search.output, config.data.source, "search.output")
     splits = data.load_splits(config.data)
     prepared = data.prepare(splits)
     files.writable_directory(config.search.output, "search.output")

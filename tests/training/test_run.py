@@ -339,10 +339,13 @@ def test_a_complete_run_is_not_resumed(iris_run):
 
 
 def test_what_cannot_be_resumed(monkeypatch, tmp_path):
+    mine = tmp_path / ".tmp-01234567-mine"
+    mine.touch()
     with pytest.raises(
         InputError, match=r"--resume: expected a run directory; received '.*', which has no config.yaml"
     ):
         resume(tmp_path)
+    assert mine.exists()  # nothing is removed from what is no run
     data = tmp_path / "a.npz"
     x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
     np.savez(data, x=x, y=y)
