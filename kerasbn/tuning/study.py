@@ -176,8 +176,7 @@ class Study:
         nested = self._lock.is_locked
         with self._locked():
             if not nested:
-                for leftover in self.directory.glob(".tmp-*"):  # of a process that was killed while writing
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+                files.remove_leftovers(self.directory, 0)  # nobody else writes here while the lock is held
                 self._open()
             yield
 

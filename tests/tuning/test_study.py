@@ -157,9 +157,9 @@ def test_a_torn_line_is_cut(tmp_path, cut):
 
 def test_leftovers_of_a_killed_process_go(tmp_path):
     filled(tmp_path, [1.0])
-    (tmp_path / ".tmp-1234-trial-00000.npz").touch()
+    (tmp_path / ".tmp-1234abcd-trial-00000.npz").touch()
     Study(tmp_path, OBJECTIVE, SETTINGS)
-    assert (tmp_path / ".tmp-1234-trial-00000.npz").exists()  # who only reads does not know whose it is
+    assert (tmp_path / ".tmp-1234abcd-trial-00000.npz").exists()  # who only reads does not know whose it is
     with Study(tmp_path, OBJECTIVE, SETTINGS).exclusive():
         assert sorted(p.name for p in tmp_path.iterdir()) == [LOCK, "journal.log"]
 
