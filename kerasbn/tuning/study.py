@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import datetime
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
