@@ -1,9 +1,12 @@
 """The arithmetic of batch normalization: moments, the normalised value, and its derivatives, from scratch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+# Under XLA a sum over rows is taken in this many slices; see `_sum`.
+XLA_SLICES = 4
 
 
 def statistics_dtype(dtype: Any) -> tf.DType:
@@ -16,29 +19,34 @@ def statistics_dtype(dtype: Any) -> tf.DType:
     return dtype if dtype in (tf.float32, tf.float64) else tf.float32
 
 
-def aligned_mask(mask: Any, rank: int, axis: int) -> tf.Tensor:
+def kept_axes(axis: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """Return the channel axes from 0 and in ascending order; `kept_axes((-1, 1), 4)` is (1, 3)."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    return tuple(sorted(a % rank for a in axes))
+
+
+def aligned_mask(mask: Any, rank: int, axis: int | Sequence[int]) -> tf.Tensor:
     """Return a boolean mask with one axis for each axis of the inputs.
 
     Args:
-        mask: True (or nonzero) where a value counts. Of the inputs' rank; or of one less, without the
-            channel axis, as Keras passes it.
+        mask: True (or nonzero) where a value counts. Of the inputs' rank; or without the channel axes, as Keras
+            passes it.
         rank: Number of axes of the inputs.
-        axis: The channel axis, from 0.
+        axis: The channel axis, or axes.
 
     Returns:
         A boolean tensor that can be broadcast to the inputs.
     """
     mask = tf.cast(mask, tf.bool)
-    return tf.expand_dims(mask, axis) if len(mask.shape) == rank - 1 else mask
+    if len(mask.shape) != rank:
+        for a in kept_axes(axis, rank):
+            mask = tf.expand_dims(mask, a)
+    return mask
 
 
-def _across_replicas(total: tf.Tensor) -> tf.Tensor:
-    context = tf.distribute.get_replica_context()
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, total)
-
-
-def _local(total: tf.Tensor) -> tf.Tensor:
-    return total
+def in_xla() -> bool:
+    """Return whether what is traced now will be compiled by XLA (`jit_compile=True`)."""
+    return tf.__internal__.get_enclosing_xla_context() is not None
 
 
 def normalize(
@@ -48,7 +56,7 @@ def normalize(
     gamma: tf.Tensor | None,
     beta: tf.Tensor | None,
     epsilon: float,
-    axis: int = -1,
+    axis: int | Sequence[int] = -1,
 ) -> tf.Tensor:
     """Normalise by given statistics, as at inference.
 
@@ -56,12 +64,13 @@ def normalize(
 
     Args:
         x: Inputs of any rank of at least 2.
-        mean: (channels,), in `statistics_dtype(x.dtype)`, as are the next three.
+        mean: (channels,), in `statistics_dtype(x.dtype)`, as are the next three. With several channel axes, all of
+            these have the sizes of those axes, in ascending order.
         variance: (channels,).
         gamma: (channels,), or None for ones.
         beta: (channels,), or None for zeros.
         epsilon: Added to the variance under the root, above 0.
-        axis: The channel axis, the one that is kept.
+        axis: The channel axis, the one that is kept, or several.
 
     Returns:
         y, of the shape and dtype of `mean` broadcast to `x`; the caller casts it back if it wants to.
@@ -70,14 +79,18 @@ def normalize(
         >>> normalize(tf.constant([[3.0]]), tf.constant([1.0]), tf.constant([4.0]), None, None, 0.0).numpy()
         array([[1.]], dtype=float32)
     """
-    shape = [1] * len(x.shape)
-    shape[axis] = -1
+    axes, rank = kept_axes(axis, len(x.shape)), len(x.shape)
+    shape = None if axes == tuple(range(rank - len(axes), rank)) else broadcastable(x, axes)
+
+    def aligned(values: tf.Tensor) -> tf.Tensor:
+        return values if shape is None else tf.reshape(values, shape)
+
     inverse = tf.math.rsqrt(variance + epsilon)
     scale = inverse if gamma is None else inverse * gamma
     # Centred before it is scaled: x * scale + (beta - mean * scale) is the same on paper, but takes two large
     # numbers from each other where the mean is large against the deviation.
-    y = (tf.cast(x, mean.dtype) - tf.reshape(mean, shape)) * tf.reshape(scale, shape)
-    return y if beta is None else y + tf.reshape(beta, shape)
+    y = (tf.cast(x, mean.dtype) - aligned(mean)) * aligned(scale)
+    return y if beta is None else y + aligned(beta)
 
 
 def batch_normalize(
@@ -85,7 +98,7 @@ def batch_normalize(
     gamma: tf.Tensor | None,
     beta: tf.Tensor | None,
     epsilon: float,
-    axis: int = -1,
+    axis: int | Sequence[int] = -1,
     mask: tf.Tensor | None = None,
     synchronized: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -107,10 +120,11 @@ def batch_normalize(
     Args:
         x: Inputs of any rank of at least 2, any floating dtype; statistics of float16 and bfloat16 are taken
             in float32.
-        gamma: (channels,), in `statistics_dtype(x.dtype)`, or None for ones.
+        gamma: (channels,), in `statistics_dtype(x.dtype)`, or None for ones. With several channel axes, this and
+            all that follows have the sizes of those axes, in ascending order.
         beta: (channels,), likewise, or None for zeros.
         epsilon: Added to the variance under the root, above 0.
-        axis: The channel axis, the one that is kept.
+        axis: The channel axis, the one that is kept, or several.
         mask: True where a value counts, broadcastable to `x`, one axis for each of its axes; None: all count.
         synchronized: Whether sums run over all replicas of a `tf.distribute` strategy.
 
@@ -118,9 +132,9 @@ def batch_normalize(
         y: The shape of `x`, dtype of the statistics.
         mean: (channels,).
         variance: (channels,), biased: the sum of squares divided by m.
-        count: The m of each channel: (channels,) with a mask, and (1,) without, where all have the same. A
-            channel of which nothing counts is taken to have mean 0 and variance 1, and its count of 0 tells
-            the caller not to average these in.
+        count: The m of each channel, (channels,) with a mask; without one all have the same, and it is of shape
+            (1,), or (1, 1) with two channel axes. A channel of which nothing counts is taken to have mean 0 and
+            variance 1, and its count of 0 tells the caller not to average these in.
 
     Example:
         >>> y, mean, variance, count = batch_normalize(tf.constant([[1.0], [3.0]]), None, None, 1e-3)
@@ -129,39 +143,53 @@ def batch_normalize(
 
     Source: Ioffe and Szegedy (2015), arXiv:1502.03167, algorithm 1 and section 3.
     """
-    rank, axis = len(x.shape), axis % len(x.shape)
-    reduction_axes = [a for a in range(rank) if a != axis]
-    broadcast = [1] * rank
-    broadcast[axis] = -1
-    across: Callable[[tf.Tensor], tf.Tensor] = _across_replicas if synchronized else _local
+    rank = len(x.shape)
+    axes = kept_axes(axis, rank)
+    reduced = [a for a in range(rank) if a not in axes]
+    shape = broadcastable(x, axes)
     dtype = statistics_dtype(x.dtype)
     weights = None if mask is None else tf.cast(mask, dtype)
 
-    def total(values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(values, reduction_axes, keepdims=True)
-
     def channels(values: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(values, [-1])
+        return tf.reshape(values, tf.gather(tf.shape(values), axes))
+
+    def total(values: tf.Tensor) -> tf.Tensor:
+        return _sum(values, reduced)
+
+    def across(total: tf.Tensor) -> tf.Tensor:
+        return over_replicas(total) if synchronized else total
+
+    def counting(values: tf.Tensor) -> tf.Tensor:
+        # A choice, not a product: what is masked may be infinite or NaN, and 0 * NaN is NaN.
+        return values if weights is None else tf.where(weights > 0, values, tf.zeros([], dtype))
 
     @tf.custom_gradient
     def normalized(x: tf.Tensor, *parameters: tf.Tensor) -> Any:
         remaining = iter(parameters)
-        scale = None if gamma is None else tf.reshape(next(remaining), broadcast)
-        offset = None if beta is None else tf.reshape(next(remaining), broadcast)
+        scale = None if gamma is None else tf.reshape(next(remaining), shape)
+        offset = None if beta is None else tf.reshape(next(remaining), shape)
         values = tf.cast(x, dtype)
         if weights is None:
-            counted = tf.cast(tf.size(x, out_type=tf.int64), dtype) / tf.cast(tf.shape(x)[axis], dtype)
-            count = across(tf.reshape(counted, [1] * rank))
-            mean = across(total(values)) / tf.maximum(count, 1)
+            size = tf.math.reduce_prod([tf.shape(x, out_type=tf.int64)[a] for a in reduced])
+            local_count = tf.reshape(tf.cast(size, dtype), [1] * rank)
         else:
-            count = across(total(tf.broadcast_to(weights, tf.shape(x))))
-            # A choice, not a product: what is masked may be infinite or NaN, and 0 * NaN is NaN.
-            mean = across(total(tf.where(weights > 0, values, 0))) / tf.maximum(count, 1)
+            local_count = total(tf.broadcast_to(weights, tf.shape(x)))
+        count = across(local_count)
         m = tf.maximum(count, 1)
+        # Distances from a value among those of the channel, instead of the values: an offset of a million, of which
+        # float32 keeps one digit behind the point, is gone before anything is rounded.
+        if weights is None:
+            first = values[tuple(slice(1) if a in reduced else slice(None) for a in range(rank))]
+            near = tf.reduce_sum(first, reduced, keepdims=True)  # which is 0 if there is no first value
+        else:
+            near = total(counting(values)) / tf.maximum(local_count, 1)
+        distance = values - near
+        local_sum = total(counting(distance))
+        # Replicas have their own `near`: they tell each other sums of values.
+        mean = across(near * local_count + local_sum) / m if synchronized else near + local_sum / m
         # Two passes: E[x^2] - mu^2 takes two large numbers from each other and can even come out negative.
-        centred = values - mean
-        squares = tf.square(centred) if weights is None else tf.where(weights > 0, tf.square(centred), 0)
-        variance = tf.where(count > 0, across(total(squares)) / m, 1)
+        centred = distance - (mean - near if synchronized else local_sum / m)
+        variance = tf.where(count > 0, across(total(counting(tf.square(centred)))) / m, 1)
         inverse = tf.math.rsqrt(variance + epsilon)
         slope = inverse if scale is None else inverse * scale
         y = centred * slope
@@ -180,12 +208,10 @@ def batch_normalize(
             # mu and var are results too, and what depends on them directly comes back as d_mean, d_variance.
             # Every replica's y depends on every x through the common mu and var, so these sums run over all
             # replicas; those of gamma and beta do not, since the optimizer adds up the replicas' gradients.
-            d_mean, d_variance = tf.reshape(d_mean, broadcast), tf.reshape(d_variance, broadcast)
+            d_mean, d_variance = tf.reshape(d_mean, shape), tf.reshape(d_variance, shape)
             through_mean = across(d_mean - slope * sum_dy) / m
             through_variance = across(2 * d_variance - slope * tf.square(inverse) * sum_dy_centred) / m
-            through_statistics = centred * through_variance + through_mean
-            if weights is not None:
-                through_statistics = tf.where(weights > 0, through_statistics, 0)
+            through_statistics = counting(centred * through_variance + through_mean)
             derivatives = [tf.cast(dy * slope + through_statistics, x.dtype)]
             if gamma is not None:
                 derivatives.append(channels(sum_dy_centred * inverse))
@@ -198,3 +224,66 @@ def batch_normalize(
     y, mean, variance, count = normalized(x, *(p for p in (gamma, beta) if p is not None))
     y.set_shape(x.shape)
     return y, mean, variance, tf.stop_gradient(count)
+
+
+def merged(
+    mean: tf.Tensor, variance: tf.Tensor, count: tf.Tensor, total: Callable[[tf.Tensor], tf.Tensor]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Merge the statistics of parts of a batch into those of the whole.
+
+        count    = sum_i count_i
+        mean     = sum_i count_i mean_i / count
+        variance = sum_i count_i (variance_i + (mean_i - mean)^2) / count
+
+    Centred second moments are merged, not E[x^2] - E[x]^2, which loses the variance of a channel with a large mean.
+
+    Args:
+        mean: Of each part.
+        variance: Of each part, biased.
+        count: How many values each part has; with a shape that can be broadcast to theirs.
+        total: Sums over the parts: over an axis, or over replicas.
+
+    Returns:
+        mean, variance and count of the whole; 0, 1 and 0 where there are no values at all.
+
+    Source: Chan, Golub and LeVeque (1979), Updating formulae and a pairwise algorithm for computing sample variances.
+    """
+    whole = total(count)
+    divisor = tf.maximum(whole, 1)
+    mean_of_all = total(count * mean) / divisor
+    squares = total(count * (variance + tf.square(mean - mean_of_all)))
+    return mean_of_all, tf.where(whole > 0, squares / divisor, 1), whole
+
+
+def over_replicas(total: tf.Tensor) -> tf.Tensor:
+    """Return the sum of what each replica of the `tf.distribute` strategy has for `total`."""
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, total)
+
+
+def broadcastable(x: tf.Tensor, axes: tuple[int, ...]) -> list[Any]:
+    """Return the shape that statistics of channel axes `axes` take to be broadcast to `x`."""
+    sizes = tf.shape(x) if any(x.shape[a] is None for a in axes) else x.shape
+    return [sizes[a] if a in axes else 1 for a in range(len(x.shape))]
+
+
+def _sum(values: tf.Tensor, axes: list[int]) -> tf.Tensor:
+    """Sum over `axes`, which are kept with size 1."""
+    rank = len(values.shape)
+    if not (in_xla() and axes == list(range(axes[0], rank - 1)) and axes[0] <= 1):
+        return tf.reduce_sum(values, axes, keepdims=True)
+    # XLA sums an array over its rows at full speed, but an expression of arrays (a square, a product) value by value
+    # and channel by channel: six times as long, measured. So the rows are laid over each other in slices first, an
+    # elementwise expression that XLA does at full speed, and what is left is an array.
+    shape = tf.shape(values)
+    outer = shape[: axes[0]]
+    rows = tf.reduce_prod(shape[axes[0] : -1])
+    part = rows // XLA_SLICES
+    flat = tf.reshape(values, tf.concat([outer, [rows], shape[-1:]], 0))
+    before = (slice(None),) * axes[0]
+
+    def between(first: tf.Tensor, last: tf.Tensor | None) -> tf.Tensor:
+        return flat[before + (slice(first, last),)]  # noqa: RUF005 (a star in an index needs Python 3.11)
+
+    slices = tf.add_n([between(k * part, (k + 1) * part) for k in range(XLA_SLICES)])
+    total = tf.reduce_sum(slices, axes[0]) + tf.reduce_sum(between(XLA_SLICES * part, None), axes[0])
+    return tf.reshape(total, tf.concat([outer, [1] * len(axes), shape[-1:]], 0))
