@@ -250,10 +250,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if None in [x.shape[a] for a in axes]:  # a function traced for any shape
             sizes = dict(zip(axes, self.moving_mean.shape, strict=True))
             x = tf.ensure_shape(x, [sizes.get(a, size) for a, size in enumerate(x.shape)])
-        if not (training and self.trainable) or self.freeze in ("statistics", "all"):
-            return tf.cast(self._infer(x, axes), self.compute_dtype)
         if mask is not None:
             mask = options.checked_mask(self.name, mask, x, axes)
+        if not (training and self.trainable) or self.freeze in ("statistics", "all"):
+            return tf.cast(self._infer(x, axes), self.compute_dtype)
         return tf.cast(self._train(x, axes, mask), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:

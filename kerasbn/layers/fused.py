@@ -1,6 +1,5 @@
 """TensorFlow's fused kernel for batch normalization: where it can be used, and how its results are made the same."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +61,7 @@ def reason_against(shape: Sequence[int | None], axes: tuple[int, ...], dtype: tf
         return f"the fused kernel takes float16, bfloat16 and float32, not {dtype.name}"
     if tf.config.list_physical_devices("GPU"):
         return "a GPU is visible, whose fused kernel keeps other values between forward and backward pass"
-    size = math.prod((32 if a == 0 else 1) if shape[a] is None else shape[a] for a in range(rank))
+    size = normalization.likely_size(shape)
     if size < least_size:
         return f"the fused kernel is slower on fewer than {least_size:,} values, and these are {size:,}"
     return ""
@@ -88,7 +87,7 @@ def fused_normalize(
         epsilon=epsilon,
         is_training=False,
     ).y
-    return _as_before(y, x)
+    return _as_before(y, x, axes)
 
 
 def fused_batch_normalize(
@@ -131,7 +130,8 @@ def fused_batch_normalize(
         fused = tf.raw_ops.FusedBatchNormV3(x=images, scale=scale, offset=offset, mean=[], variance=[], epsilon=epsilon)
         variance = fused.batch_variance * unbessel
         # NaN, which an empty batch and an overflow give, is not below any limit.
-        reliable = tf.reduce_max(tf.abs(fused.batch_mean) * tf.math.rsqrt(variance + epsilon)) < MOST_DEVIATIONS
+        far = tf.square(fused.batch_mean) - MOST_DEVIATIONS**2 * variance
+        reliable = tf.reduce_max(far) < MOST_DEVIATIONS**2 * epsilon
 
         def from_scratch() -> list[tf.Tensor]:
             y, *statistics, _ = normalization.batch_normalize(images, scale, offset, epsilon)
@@ -163,18 +163,20 @@ def fused_batch_normalize(
     y, mean, variance = normalized(images, *(p for p in (gamma, beta) if p is not None))
     sizes = x.shape[axes[0] :]
     count = tf.reshape(count, [1] * len(axes))
-    return _as_before(y, x), tf.reshape(mean, sizes), tf.reshape(variance, sizes), count
+    return _as_before(y, x, axes), tf.reshape(mean, sizes), tf.reshape(variance, sizes), count
+
+
+def _is_image(x: tf.Tensor, axes: tuple[int, ...]) -> bool:
+    return len(x.shape) == 4 and len(axes) == 1
 
 
 def _as_images(x: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:
     """Return `x` with the four axes that the kernel takes, of which the last one holds all channels."""
-    if len(x.shape) == 4 and len(axes) == 1:
-        return x
-    return tf.reshape(x, [-1, 1, 1, x.shape[axes[0] :].num_elements()])
+    return x if _is_image(x, axes) else tf.reshape(x, [-1, 1, 1, x.shape[axes[0] :].num_elements()])
 
 
-def _as_before(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    if len(y.shape) == len(x.shape):
+def _as_before(y: tf.Tensor, x: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:
+    if _is_image(x, axes):
         return y
     y = tf.reshape(y, tf.shape(x) if None in x.shape else x.shape)
     y.set_shape(x.shape)

@@ -1,11 +1,13 @@
 """The arithmetic of batch normalization: moments, the normalised value, and its derivatives, from scratch."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-# Under XLA a sum over rows is taken in this many slices; see `_sum`.
+# From so many values on, care for their sums is worth the operations that it takes.
+MANY = 100_000
 XLA_SLICES = 4
 
 
@@ -47,6 +49,11 @@ def aligned_mask(mask: Any, rank: int, axis: int | Sequence[int]) -> tf.Tensor:
 def in_xla() -> bool:
     """Return whether what is traced now will be compiled by XLA (`jit_compile=True`)."""
     return tf.__internal__.get_enclosing_xla_context() is not None
+
+
+def likely_size(shape: Sequence[int | None]) -> int:
+    """Return how many values there are in a shape; of examples Keras's usual 32, where their number is not known."""
+    return math.prod((32 if a == 0 else 1) if size is None else size for a, size in enumerate(shape))
 
 
 def normalize(
@@ -149,6 +156,7 @@ def batch_normalize(
     shape = broadcastable(x, axes)
     dtype = statistics_dtype(x.dtype)
     weights = None if mask is None else tf.cast(mask, dtype)
+    many = likely_size(x.shape) >= MANY
 
     def channels(values: tf.Tensor) -> tf.Tensor:
         return tf.reshape(values, tf.gather(tf.shape(values), axes))
@@ -176,11 +184,11 @@ def batch_normalize(
             local_count = total(tf.broadcast_to(weights, tf.shape(x)))
         count = across(local_count)
         m = tf.maximum(count, 1)
-        # Distances from a value among those of the channel, instead of the values: an offset of a million, of which
-        # float32 keeps one digit behind the point, is gone before anything is rounded.
-        if weights is None:
-            first = values[tuple(slice(1) if a in reduced else slice(None) for a in range(rank))]
-            near = tf.reduce_sum(first, reduced, keepdims=True)  # which is 0 if there is no first value
+        # The mean is taken twice: of the values, and of their distances from that first estimate. An offset of a
+        # million leaves float32 one digit behind the point; the distances have all of theirs. Of many values, which
+        # TensorFlow adds one by one, that first mean can be far off itself, and a value out of the middle is better.
+        if weights is None and many:
+            near = _middle_of_three(values, reduced)
         else:
             near = total(counting(values)) / tf.maximum(local_count, 1)
         distance = values - near
@@ -210,11 +218,13 @@ def batch_normalize(
             # replicas; those of gamma and beta do not, since the optimizer adds up the replicas' gradients.
             d_mean, d_variance = tf.reshape(d_mean, shape), tf.reshape(d_variance, shape)
             through_mean = across(d_mean - slope * sum_dy) / m
-            through_variance = across(2 * d_variance - slope * tf.square(inverse) * sum_dy_centred) / m
+            # Multiplied in this order, since inverse^3 overflows where a variance of 1e-30 itself does no harm.
+            d_gamma = sum_dy_centred * inverse
+            through_variance = across(2 * d_variance - slope * inverse * d_gamma) / m
             through_statistics = counting(centred * through_variance + through_mean)
             derivatives = [tf.cast(dy * slope + through_statistics, x.dtype)]
             if gamma is not None:
-                derivatives.append(channels(sum_dy_centred * inverse))
+                derivatives.append(channels(d_gamma))
             if beta is not None:
                 derivatives.append(channels(sum_dy))
             return derivatives
@@ -251,6 +261,7 @@ def merged(
     whole = total(count)
     divisor = tf.maximum(whole, 1)
     mean_of_all = total(count * mean) / divisor
+    mean_of_all += total(count * (mean - mean_of_all)) / divisor  # what rounding took from a mean far from zero
     squares = total(count * (variance + tf.square(mean - mean_of_all)))
     return mean_of_all, tf.where(whole > 0, squares / divisor, 1), whole
 
@@ -266,10 +277,26 @@ def broadcastable(x: tf.Tensor, axes: tuple[int, ...]) -> list[Any]:
     return [sizes[a] if a in axes else 1 for a in range(len(x.shape))]
 
 
+def _middle_of_three(values: tf.Tensor, axes: list[int]) -> tf.Tensor:
+    """Return the median of the first, the middle and the last value of each channel; that is none far off the rest."""
+    rank = len(values.shape)
+    size = tf.shape(values) if None in values.shape else values.shape
+
+    def value_at(position: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        slices = tuple(
+            slice(position(size[a]), position(size[a]) + 1) if a in axes else slice(None) for a in range(rank)
+        )
+        return tf.reduce_sum(values[slices], axes, keepdims=True)  # of a single value; 0 if there is none
+
+    a, b, c = value_at(lambda n: 0), value_at(lambda n: n // 2), value_at(lambda n: n - 1)
+    return tf.maximum(tf.minimum(a, b), tf.minimum(tf.maximum(a, b), c))
+
+
 def _sum(values: tf.Tensor, axes: list[int]) -> tf.Tensor:
     """Sum over `axes`, which are kept with size 1."""
     rank = len(values.shape)
-    if not (in_xla() and axes == list(range(axes[0], rank - 1)) and axes[0] <= 1):
+    channels_last = axes == list(range(axes[0], rank - 1)) and axes[0] <= 1  # axis 0 may be one of ghost batches
+    if not (in_xla() and channels_last and likely_size(values.shape) >= MANY):
         return tf.reduce_sum(values, axes, keepdims=True)
     # XLA sums an array over its rows at full speed, but an expression of arrays (a square, a product) value by value
     # and channel by channel: six times as long, measured. So the rows are laid over each other in slices first, an
