@@ -16,6 +16,7 @@ __all__ = [
     "models",
     "schedules",
     "serving",
+    "statistics",
     "training",
     "tuning",
 ]

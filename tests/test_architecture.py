@@ -16,6 +16,7 @@ ORDER = (
     ("config",),
     ("data",),
     ("layers", "losses", "schedules"),
+    ("statistics",),
     ("callbacks", "models"),
     ("training",),
     ("tuning",),

@@ -18,7 +18,7 @@ from kerasbn.checks import InputError, TaskError
 
 ROOT = Path(kerasbn.__file__).parent
 ROOMS = ("callbacks", "config", "data", "export", "layers", "losses", "models", "schedules", "serving")
-ROOMS += ("training", "tuning")
+ROOMS += ("statistics", "training", "tuning")
 OTHERS = (("progress", "Report"), ("progress", "reporting"), ("quiet", "start_tensorflow"))
 
 WITHOUT_SECTIONS = (

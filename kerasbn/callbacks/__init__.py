@@ -1,7 +1,8 @@
-"""What happens during fit: the learning rate, the best epoch, progress."""
+"""What happens during fit: the learning rate, recalibration, the best epoch, progress."""
 
 from kerasbn.callbacks.keep_best import KeepBest
 from kerasbn.callbacks.learning_rate import LearningRateDecay
 from kerasbn.callbacks.progress import ShowProgress
+from kerasbn.callbacks.recalibration import RecalibrateStatistics
 
-__all__ = ["KeepBest", "LearningRateDecay", "ShowProgress"]
+__all__ = ["KeepBest", "LearningRateDecay", "RecalibrateStatistics", "ShowProgress"]
