@@ -1,9 +1,11 @@
+import inspect
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasbn.layers import BatchNormalization, IdentityShortcut
+from kerasbn.layers import BatchNormalization, IdentityShortcut, UniformDropout
 from kerasbn.losses import SoftmaxCrossEntropy
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("float32")
@@ -15,7 +17,15 @@ LAYERS = {
     "BatchNormalization": lambda **kwargs: BatchNormalization(
         axis=-1, momentum=0.5, epsilon=1e-5, gamma_initializer="random_uniform", beta_regularizer="l2", **kwargs
     ),
+    "BatchNormalization, its own options": lambda **kwargs: BatchNormalization(
+        axis=(1, -1), virtual_batch_size=4, averaging="debiased", variance_estimator="unbiased", **kwargs
+    ),
+    "BatchNormalization, frozen": lambda **kwargs: BatchNormalization(kernel="scratch", freeze="affine", **kwargs),
+    "BatchNormalization, renorm": lambda **kwargs: BatchNormalization(
+        renorm=True, renorm_clipping={"rmax": 3.0, "rmin": 0.3, "dmax": 5.0}, averaging="cumulative", **kwargs
+    ),
     "IdentityShortcut": lambda **kwargs: IdentityShortcut(filters=5, strides=2, **kwargs),
+    "UniformDropout": lambda **kwargs: UniformDropout(beta=0.3, noise_shape=(None, 1, None, None), seed=1, **kwargs),
 }
 LOSSES = {
     "SoftmaxCrossEntropy": lambda **kwargs: SoftmaxCrossEntropy(
@@ -54,14 +64,15 @@ def modes(function):
 
 
 def close(actual, expected, dtype="float32"):
-    tolerance = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 4e-2}[dtype]
+    # "sums" are float32 sums of rounded values: XLA does not round in between.
+    tolerance = {"float32": 1e-5, "sums": 3e-4, "float16": 5e-3, "bfloat16": 4e-2}[dtype]
     assert actual.dtype == expected.dtype
     np.testing.assert_allclose(np.float64(actual), np.float64(expected), rtol=tolerance, atol=tolerance)
 
 
 def test_the_table_is_complete():
     registered = {name for name in keras.saving.get_custom_objects() if name.startswith("kerasbn>")}
-    assert registered == {f"kerasbn>{name}" for name in (*LAYERS, *LOSSES)}
+    assert registered == {f"kerasbn>{name.split(',')[0]}" for name in (*LAYERS, *LOSSES)}
 
 
 @layers
@@ -127,7 +138,7 @@ def test_layer_is_the_same_in_every_mode(build, policy, training):
         layer.set_weights([np.linspace(0.5, 2, w.size).reshape(w.shape) for w in layer.get_weights()])
 
         def derivative(x, layer=layer):
-            takes_training = isinstance(layer, BatchNormalization)
+            takes_training = "training" in inspect.signature(layer.call).parameters
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 y = layer(x, training=training) if takes_training else layer(x)
@@ -138,7 +149,7 @@ def test_layer_is_the_same_in_every_mode(build, policy, training):
         results.append((*modes(derivative)[mode](x), *(w.numpy() for w in layer.non_trainable_variables)))
     for other in results[1:]:
         for actual, expected in zip(other, results[0], strict=True):
-            tolerance = policy.compute_dtype if actual.dtype == policy.compute_dtype else "float32"
+            tolerance = policy.compute_dtype if actual.dtype == policy.compute_dtype else "sums"
             scale = max(1.0, float(np.abs(np.float64(expected)).max()))
             close(actual / scale, expected / scale, tolerance)
 
@@ -181,6 +192,7 @@ def test_layer_trains_under_every_policy(build, policy, jit):
 @losses
 @pytest.mark.parametrize("jit", [False, True])
 def test_loss_trains_under_every_policy(build, policy, jit):
+    keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])  # logits in the policy's dtype
     model.compile("adam", build(), jit_compile=jit)
     history = model.fit(LOGITS, LABELS, sample_weight=np.ones(6), epochs=2, verbose=0).history

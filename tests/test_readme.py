@@ -67,11 +67,19 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path):
 
 def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
     accuracy = float(capsys.readouterr().out.split(",")[1].split("]")[0])
     assert accuracy > 0.9
     assert (tmp_path / "saved_models" / "wine" / "1" / "saved_model.pb").is_file()
+
+
+def test_the_batch_normalization_example_of_the_readme_runs(capsys):
+    _, example = blocks("python")
+    exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
+    printed = capsys.readouterr().out
+    assert "BatchNormalization folded    52 of 52" in printed
+    assert "'averaging': 'debiased'" in printed
 
 
 def test_the_scripts_that_the_readme_names_exist():

@@ -66,8 +66,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Call arguments:
         inputs: Any rank of at least 2; float16 and bfloat16 have float32 statistics, and outputs of their own dtype.
         training: Whether to use, and average in, the statistics of the batch.
-        mask: True where a value counts in the statistics: the shape of the inputs without `axis` (as Keras passes it),
-            or anything of the inputs' rank that can be broadcast to them.
+        mask: True where a value counts in the statistics: the shape of the inputs without `axis`, or without the last
+            axis (as Keras passes it), or anything of the inputs' rank that can be broadcast to them.
 
     Raises:
         InputError: If an argument is out of range, two of them conflict, or `axis` or a mask does not fit the inputs.
@@ -169,7 +169,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     @freeze.setter
     def freeze(self, value: str) -> None:
         self._freeze = options.checked_freeze(self.name, value)
-        self.trainable = self._trainable
+        self._set_trainable(self._trainable)
 
     @property
     def trainable(self) -> bool:
@@ -178,6 +178,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        self._set_trainable(value)
+
+    def _set_trainable(self, value: bool) -> None:
+        # Not by `self.trainable = ...` from within: TensorFlow leaves out assignments of what is there already.
         keras.layers.Layer.trainable.fset(self, value)
         # Models set `trainable` of all their layers; gamma and beta of a frozen one stay frozen.
         if self._freeze in ("affine", "all"):
@@ -228,7 +232,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if self.averaging != "ema":
             # Of the mean and of the variance: a batch of one value has a mean, but tells nothing of the variance.
             self.updates = statistic("updates", "zeros", (2, *shape))
-        self.trainable = self._trainable
+        self._set_trainable(self._trainable)
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes=dict(zip(axes, shape, strict=True)))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -196,17 +196,21 @@ def kernel_for_call(name: str, asked: str, chosen: Kernel, masked: bool, synchro
 
 
 def checked_mask(name: str, mask: Any, x: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:
-    """Return a mask that can be broadcast to `x`, or raise InputError."""
+    """Return a mask that can be broadcast to `x`, or raise InputError.
+
+    One of a smaller rank lacks the channel axes; or, if that does not fit, the last axis: the masks of Keras's Masking
+    and Embedding are over examples and time, wherever the channels are.
+    """
     rank = len(x.shape)
     mask = tf.convert_to_tensor(mask)
-    aligned = normalization.aligned_mask(mask, rank, axes) if len(mask.shape) in (rank - len(axes), rank) else None
-    if aligned is None or any(
-        None not in (size, wanted) and size not in (1, wanted)
-        for size, wanted in zip(aligned.shape, x.shape, strict=True)
-    ):
-        raise InputError(
-            f"{name}: mask",
-            f"the inputs' axes without {axes}, or all {rank}, each of the inputs' size or of size 1",
-            f"shape {tuple(mask.shape)} for inputs of shape {tuple(x.shape)}",
-        )
-    return aligned
+    for lacking in ((), axes, (rank - 1,)):
+        if len(mask.shape) == rank - len(lacking):
+            aligned = normalization.aligned_mask(mask, rank, lacking)
+            pairs = zip(aligned.shape, x.shape, strict=True)
+            if all(size in (1, None) or wanted in (size, None) for size, wanted in pairs):
+                return aligned
+    raise InputError(
+        f"{name}: mask",
+        f"the inputs' axes without {axes} or without the last, or all {rank}, each of the inputs' size or of size 1",
+        f"shape {tuple(mask.shape)} for inputs of shape {tuple(x.shape)}",
+    )

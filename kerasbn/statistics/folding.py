@@ -24,6 +24,7 @@ _PASSING = (
     keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
+    layers.UniformDropout,
 )
 
 

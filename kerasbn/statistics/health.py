@@ -205,7 +205,8 @@ def _notes(
     few = [path for path, of_layer in moments.items() if of_layer.examples.max() < channels.FEWEST_EXAMPLES]
     if few:
         fewest = channels.FEWEST_EXAMPLES
-        notes.append(f"Fewer than {fewest} examples came to {', '.join(few)}: too few for variances and dead channels.")
+        where = "the layers" if len(few) == len(moments) else ", ".join(few)
+        notes.append(f"Fewer than {fewest} examples came to {where}: too few for variances and dead channels.")
     return notes
 
 

@@ -154,7 +154,7 @@ def test_few_examples_that_are_far_off_are_a_gap_and_the_rest_is_noted():
     report = health(lone(), sample(50.0, shape=(8, 2)))
     assert found(report) == [("bn", "gap")]
     assert report.layers[0].dead is None
-    assert report.notes == ("Fewer than 100 examples came to bn: too few for variances and dead channels.",)
+    assert report.notes == ("Fewer than 100 examples came to the layers: too few for variances and dead channels.",)
 
 
 def test_masked_values_do_not_count():
