@@ -30,8 +30,11 @@ def ghost_batch_normalize(
 
     Source: Hoffer, Hubara and Soudry (2017), arXiv:1705.08741.
     """
-    size, channels = virtual_batch_size, [x.shape[a] for a in axes]
+    channels = [x.shape[a] for a in axes]
+    least, most = (tf.minimum, tf.maximum) if x.shape[0] is None else (min, max)
     examples = tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+    size = least(virtual_batch_size, examples)
+    groups = most(examples // most(size, 1), 1)  # never none: TensorFlow divides by their number
     if mask is not None:
         mask = tf.broadcast_to(mask, tf.shape(x))
 
@@ -51,22 +54,22 @@ def ghost_batch_normalize(
         )
         shape = tf.shape(x) if None in x.shape[1:] else x.shape
         y = tf.reshape(y, [groups * size, *(shape[a] for a in range(1, len(x.shape)))])
-        return [y, mean, variance, tf.broadcast_to(count, [groups, *count.shape[1:]])]
+        return [y, mean, variance, count * tf.ones([groups] + [1] * len(axes), count.dtype)]
 
     def whole_groups() -> list[tf.Tensor]:
-        return normalized(slice(None), examples // size, size)
+        return normalized(slice(None), groups, size)
 
     def with_rest() -> list[tf.Tensor]:
-        full = examples // size * size
-        parts = normalized(slice(full), examples // size, size), normalized(slice(full, None), 1, examples - full)
+        full = groups * size
+        parts = normalized(slice(full), groups, size), normalized(slice(full, None), 1, examples - full)
         return [tf.concat(pair, 0) for pair in zip(*parts, strict=True)]
 
     if not tf.is_tensor(examples):
-        results = with_rest() if examples % size else whole_groups()
+        results = with_rest() if examples > groups * size else whole_groups()
     elif normalization.in_xla():
         results = with_rest()  # XLA knows the size when it compiles, and leaves out an empty rest
     else:
-        results = tf.cond(examples % size > 0, with_rest, whole_groups)
+        results = tf.cond(examples > groups * size, with_rest, whole_groups)
     y, mean, variance, count = results
     y.set_shape(x.shape)
     return y, *normalization.merged(mean, variance, count, lambda values: tf.reduce_sum(values, 0))

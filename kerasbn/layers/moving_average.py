@@ -37,11 +37,13 @@ def weight_of_next(averaging: str, momentum: float, updates: tf.Tensor) -> tf.Te
 
     Source: the course notes on bias correction; Kingma and Ba (2015), arXiv:1412.6980, section 3.
     """
-    if averaging == "ema" or (averaging == "debiased" and momentum == 0):
+    if averaging == "ema":
         return 1.0 - momentum
     t = updates + 1
     if averaging == "cumulative":
         return 1 / t
+    if momentum == 0:
+        return tf.ones_like(t)
     # expm1 keeps the digits that 1 - momentum^t loses while momentum^t is near 1.
     debiased = (1 - momentum) / -tf.math.expm1(t * math.log(momentum))
     return tf.where(t > 1, debiased, 1.0)  # exactly 1 for the first
@@ -70,8 +72,10 @@ def average_in(layer: "BatchNormalization", mean: tf.Tensor, variance: tf.Tensor
 
     of_mean = of_variance = 1 - layer.momentum
     if layer.averaging != "ema":
-        of_mean, of_variance = tf.unstack(weight_of_next(layer.averaging, layer.momentum, layer.updates))
-        layer.updates.assign_add(tf.stack([tf.broadcast_to(has, mean.shape) for has in (has_mean, has_variance)]))
+        updates = tf.cast(layer.updates, mean.dtype)
+        of_mean, of_variance = tf.unstack(weight_of_next(layer.averaging, layer.momentum, updates))
+        counted = tf.stack([tf.broadcast_to(has, layer.moving_mean.shape) for has in (has_mean, has_variance)])
+        layer.updates.assign_add(tf.cast(counted, layer.updates.dtype))
     update(layer.moving_mean, mean, has_mean * of_mean)
     if not layer.renorm:
         update(layer.moving_variance, variance, has_variance * of_variance)

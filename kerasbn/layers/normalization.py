@@ -159,7 +159,7 @@ def batch_normalize(
     many = likely_size(x.shape) >= MANY
 
     def channels(values: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(values, tf.gather(tf.shape(values), axes))
+        return tf.squeeze(values, reduced)
 
     def total(values: tf.Tensor) -> tf.Tensor:
         return _sum(values, reduced)

@@ -2,6 +2,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 SYNCHRONIZED = """
     import keras, numpy as np, tensorflow as tf
     from kerasbn.layers import BatchNormalization
@@ -49,8 +51,66 @@ SYNCHRONIZED = """
     print("agreed")
 """
 
+# Each replica normalises by its own statistics, and the moving ones are those of all values together.
+ALONE = """
+    import keras, numpy as np, tensorflow as tf
+    from kerasbn.layers import BatchNormalization
 
-def test_synchronized_replicas_agree_with_one_batch():
-    program = textwrap.dedent(SYNCHRONIZED)
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    def distributed(values):
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(values[context.replica_id_in_sync_group])
+        )
+
+    def check(layers, parts, masks, rtol):
+        counted = np.concatenate([part if mask is None else part[mask] for part, mask in zip(parts, masks)])
+        exact = np.float64(counted)
+        for layer in layers:
+            with strategy.scope():
+                layer.build((None, 2))
+            alone = [BatchNormalization(momentum=0.0) for _ in parts]
+            outputs = strategy.run(
+                tf.function(lambda x, *mask: layer(x, training=True, mask=mask[0] if mask else None)),
+                args=(distributed(parts), *([] if masks[0] is None else [distributed(masks)])),
+            )
+            if not layer.synchronized:
+                for own, y, part, mask in zip(alone, strategy.experimental_local_results(outputs), parts, masks):
+                    if layer.virtual_batch_size is None:
+                        np.testing.assert_allclose(y, own(part, training=True, mask=mask), rtol=1e-4, atol=1e-4)
+            for mean in strategy.experimental_local_results(layer.moving_mean.value):
+                np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-6)
+            for variance in strategy.experimental_local_results(layer.moving_variance.value):
+                np.testing.assert_allclose(variance, exact.var(0), rtol=rtol)
+
+    def layers():
+        options = {}, {"kernel": "fused"}, {"synchronized": True}, {"virtual_batch_size": 3}
+        return [BatchNormalization(momentum=0.0, **option) for option in options]
+
+    rng = np.random.default_rng(0)
+    for offset, rtol in ((0, 1e-5), (1e4, 1e-3)):
+        parts = [np.float32(rng.normal(size=(rows, 2)) * [1, 3] + offset) for rows in (5, 40)]
+        check(layers(), parts, [None, None], rtol)
+        masks = [rng.random(len(part)) < 0.5 for part in parts]
+        check([layer for index, layer in enumerate(layers()) if index != 1], parts, masks, rtol)
+        check([layers()[0], layers()[2]], parts, [np.zeros(5, bool), masks[1]], rtol)  # nothing counts on one of them
+
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), BatchNormalization(averaging="debiased")])
+        model.compile("sgd", "mse")
+    x = np.float32(rng.normal(size=(24, 2)))
+    model.fit(x, np.zeros((24, 3)), batch_size=8, epochs=2, verbose=0)
+    for weight in model.layers[-1].weights:
+        one, other = strategy.experimental_local_results(weight.value)
+        np.testing.assert_array_equal(one, other)
+    print("agreed")
+"""
+
+
+@pytest.mark.parametrize("program", [SYNCHRONIZED, ALONE], ids=["synchronized", "alone"])
+def test_replicas_agree_with_one_batch(program):
+    program = textwrap.dedent(program)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "agreed", done.stderr[-3000:]
