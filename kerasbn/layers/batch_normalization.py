@@ -64,10 +64,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
             statistics, as in Keras.
 
     Call arguments:
-        inputs: Any rank of at least 2; float16 and bfloat16 have float32 statistics, and outputs of their own dtype.
+        inputs: Any rank of at least 2; float16 and bfloat16 have float32 statistics, and outputs of their own dtype
+            (the fused kernel works on them as they are; from scratch they are taken to float32 in between).
         training: Whether to use, and average in, the statistics of the batch.
-        mask: True where a value counts in the statistics: the shape of the inputs without `axis`, or without the last
-            axis (as Keras passes it), or anything of the inputs' rank that can be broadcast to them.
+        mask: True where a value counts in the statistics: the shape of the inputs without `axis` or, if that does not
+            fit, without the last axis (as Keras passes it); or of their rank, and such that it can be broadcast.
 
     Raises:
         InputError: If an argument is out of range, two of them conflict, or `axis` or a mask does not fit the inputs.
@@ -237,7 +238,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return the shape of the inputs, which is that of the outputs; InputError if `axis` is not in it."""
-        options.checked_shape(self, input_shape)
+        options.checked_axes(self, input_shape)
         return input_shape
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None, mask: Any = None) -> keras.KerasTensor:
@@ -247,6 +248,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> tf.Tensor:
         """Normalise `inputs`; see the class."""
+        if isinstance(inputs, tf.RaggedTensor):
+            return inputs.with_flat_values(self.call(options.flat_values(self, inputs, mask), training))
         x = tf.convert_to_tensor(inputs)
         options.check_dtype(self.name, x.dtype)
         rank = len(x.shape)

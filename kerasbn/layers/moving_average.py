@@ -86,4 +86,5 @@ def average_in(layer: "BatchNormalization", mean: tf.Tensor, variance: tf.Tensor
     update(layer.renorm_stddev, deviation, has_variance * of_renorm)
     moving_deviation = update(layer.moving_stddev, deviation, has_variance * of_variance)
     # Rounding can take it below zero.
-    layer.moving_variance.assign(tf.maximum(tf.square(moving_deviation) - layer.epsilon, 0))
+    moving_variance = tf.cast(tf.maximum(tf.square(moving_deviation) - layer.epsilon, 0), layer.moving_variance.dtype)
+    layer.moving_variance.assign(tf.where(count > 1, moving_variance, layer.moving_variance))

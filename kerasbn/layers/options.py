@@ -1,8 +1,9 @@
 """The options of BatchNormalization: their ranges, which of them conflict, and what they mean for an input."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 from kerasbn import checks
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 VARIANCE_ESTIMATORS = ("biased", "unbiased")
 FREEZES = ("none", "statistics", "affine", "all")
 KERNELS = ("auto", "fused", "scratch")
+_AUTO = "kernel='auto' takes it wherever it can be taken."
 
 
 def checked_axis(name: str, axis: Any) -> int | tuple[int, ...]:
@@ -26,7 +28,7 @@ def checked_axis(name: str, axis: Any) -> int | tuple[int, ...]:
         return int(checks.in_range(subject, axis, integer=True))
     axes = tuple(int(checks.in_range(subject, a, integer=True)) for a in axis)
     if not axes or len(set(axes)) < len(axes):
-        raise InputError(subject, "one axis, or several different ones", axis)
+        raise InputError(subject, "one axis, or several different ones", axis, "Name each channel axis once.")
     return axes
 
 
@@ -39,7 +41,8 @@ def checked_momentum(subject: str, momentum: Any) -> float:
 def checked_epsilon(subject: str, epsilon: Any) -> float:
     """Return `epsilon` as a float, or raise InputError."""
     remedy = "Without it a constant channel divides by zero."
-    return float(checks.in_range(subject, epsilon, 0, open_low=True, remedy=remedy))
+    epsilon = float(checks.in_range(subject, epsilon, 0, open_low=True, remedy=remedy))
+    return float(checks.in_range(subject, epsilon, float(np.finfo("float32").tiny), remedy="Less is 0 in float32."))
 
 
 def checked_freeze(name: str, freeze: Any) -> str:
@@ -50,6 +53,8 @@ def checked_freeze(name: str, freeze: Any) -> str:
 def checked_clipping(name: str, clipping: Any) -> dict[str, float]:
     """Return the bounds of batch renormalization without those that are None, or raise InputError."""
     subject, keys = f"{name}.renorm_clipping", ("rmax", "rmin", "dmax")
+    if not isinstance(clipping, Mapping | None):
+        raise InputError(subject, "a dict of bounds, or None", repr(clipping), 'Such as {"rmax": 3.0, "dmax": 5.0}.')
     given = dict(clipping or {})
     if set(given) - set(keys):
         raise InputError(f"{subject}: Received invalid keys", f"only {', '.join(keys)}", clipping)
@@ -78,6 +83,9 @@ def check_together(layer: "BatchNormalization", kernel: Any, trainable: bool | N
     checks.one_of(f"{name}.variance_estimator", layer.variance_estimator, VARIANCE_ESTIMATORS)
     checks.one_of(f"{name}.kernel", kernel, KERNELS)
     checked_freeze(name, layer.freeze)
+    for option in ("center", "scale", "renorm", "synchronized"):
+        if not isinstance(getattr(layer, option), bool | np.bool_):
+            raise InputError(f"{name}.{option}", "True or False", repr(getattr(layer, option)))
     if size is not None:
         remedy = "None takes the whole batch."
         layer.virtual_batch_size = int(
@@ -120,11 +128,14 @@ def check_together(layer: "BatchNormalization", kernel: Any, trainable: bool | N
             raise InputError(name, "options that go together", received, remedy)
 
 
-def checked_shape(layer: "BatchNormalization", shape: Sequence[int | None]) -> tuple[int, ...]:
+def checked_axes(layer: "BatchNormalization", shape: Sequence[int | None]) -> tuple[int, ...]:
     """Return the channel axes of inputs of `shape`, from 0 and ascending, or raise InputError."""
     rank, subject = len(shape), f"{layer.name}.axis"
     if rank < 2:
-        raise InputError(f"{layer.name}: inputs", "examples and at least one more axis", f"shape {tuple(shape)}")
+        remedy = "Give single values an axis of one channel: x[:, None]."
+        raise InputError(
+            f"{layer.name}: inputs", "examples and at least one more axis", f"shape {tuple(shape)}", remedy
+        )
     given = (layer.axis,) if isinstance(layer.axis, int) else layer.axis
     if not all(-rank <= a < rank for a in given):
         raise InputError(
@@ -139,9 +150,17 @@ def checked_shape(layer: "BatchNormalization", shape: Sequence[int | None]) -> t
             subject,
             f"different axes of inputs of shape {tuple(shape)}, and one left over to take means of",
             layer.axis,
+            "Statistics are taken over the axes that are not named.",
         )
     if 0 in axes and layer.virtual_batch_size is not None:
-        raise InputError(subject, "no axis 0, which virtual_batch_size divides into groups", layer.axis)
+        remedy = "Leave out one of the two."
+        raise InputError(subject, "no axis 0, which virtual_batch_size divides into groups", layer.axis, remedy)
+    return axes
+
+
+def checked_shape(layer: "BatchNormalization", shape: Sequence[int | None]) -> tuple[int, ...]:
+    """Return the channel axes of inputs of `shape`, whose sizes have to be known; InputError if they are not."""
+    axes = checked_axes(layer, shape)
     if None in (shape[a] for a in axes):
         raise InputError(
             f"{layer.name}: size of axis {layer.axis}",
@@ -150,6 +169,18 @@ def checked_shape(layer: "BatchNormalization", shape: Sequence[int | None]) -> t
             "Give keras.Input the size of this axis.",
         )
     return axes
+
+
+def flat_values(layer: "BatchNormalization", inputs: tf.RaggedTensor, mask: Any) -> tf.Tensor:
+    """Return the values of ragged inputs, which have only the last axis in common; InputError if that is not enough."""
+    rank = len(inputs.shape)
+    channels_last = normalization.kept_axes(layer.axis, rank) == (rank - 1,) and inputs.flat_values.shape.rank > 1
+    if mask is None and channels_last and layer.virtual_batch_size is None:
+        return inputs.flat_values
+    remedy = "Make them dense: inputs.to_tensor(), with a mask of what is there."
+    raise InputError(
+        f"{layer.name}: inputs", "no ragged ones, but with channels last and no mask", "ragged ones", remedy
+    )
 
 
 def check_dtype(name: str, dtype: Any) -> None:
@@ -174,7 +205,7 @@ def chosen_kernel(
             "fused", "it was asked for" if asked == "fused" else "float32 statistics of many values, channels last"
         )
     if asked == "fused":
-        raise InputError(f"{layer.name}.kernel", "'auto' or 'scratch'", f"'fused', which cannot be: {reason}")
+        raise InputError(f"{layer.name}.kernel", "'auto' or 'scratch'", f"'fused', which cannot be: {reason}", _AUTO)
     return Kernel("scratch", reason)
 
 
@@ -191,7 +222,7 @@ def kernel_for_call(name: str, asked: str, chosen: Kernel, masked: bool, synchro
     else:
         return chosen
     if asked == "fused":
-        raise InputError(f"{name}.kernel", "'auto' or 'scratch'", f"'fused', which cannot be: {reason}")
+        raise InputError(f"{name}.kernel", "'auto' or 'scratch'", f"'fused', which cannot be: {reason}", _AUTO)
     return Kernel("scratch", reason)
 
 
@@ -213,4 +244,5 @@ def checked_mask(name: str, mask: Any, x: tf.Tensor, axes: tuple[int, ...]) -> t
         f"{name}: mask",
         f"the inputs' axes without {axes} or without the last, or all {rank}, each of the inputs' size or of size 1",
         f"shape {tuple(mask.shape)} for inputs of shape {tuple(x.shape)}",
+        "Expand it to the inputs' rank to say which axes it is for.",
     )

@@ -68,11 +68,13 @@ class UniformDropout(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.beta = float(checks.in_range(f"{self.name}.beta", beta, 0, 1, remedy="0.1 is usual."))
+        if not isinstance(noise_shape, Sequence | None):
+            raise InputError(f"{self.name}.noise_shape", "a size or None for each axis", repr(noise_shape))
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
         for size in self.noise_shape or ():
             if size is not None:
                 checks.in_range(f"{self.name}.noise_shape", size, 1, integer=True, remedy="None is the inputs' size.")
-        self.seed = seed
+        self.seed = seed if seed is None else checks.in_range(f"{self.name}.seed", seed, 0, integer=True)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
 

@@ -81,6 +81,8 @@ def _are_arrays(data: Any) -> bool:
 
 
 def _inputs(batch: Any) -> Any:
+    if isinstance(batch, list) and not any(hasattr(leaf, "shape") for leaf in batch):
+        raise InputError("data", _FORMS, "nested lists", "np.asarray makes an array of them.")
     x = keras.utils.unpack_x_y_sample_weight(batch)[0]
     if not _are_arrays(x):
         raise InputError("data", "batches of arrays", f"a batch whose inputs are {type(x).__name__}")

@@ -55,7 +55,7 @@ class Gap(NamedTuple):
         return bool(np.median(self.mean) < MEAN_SETTLED and factor < VARIANCE_SETTLED)
 
 
-def statistics_of(layer: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
+def moving_statistics(layer: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
     """Return the moving mean and variance of a layer as (channels,) float64."""
     mean, variance = (np.asarray(w.numpy(), np.float64).ravel() for w in (layer.moving_mean, layer.moving_variance))
     return mean, variance
@@ -73,7 +73,7 @@ def gap_of(layer: keras.layers.BatchNormalization, moments: SampleMoments) -> Ga
         Student's t, with its standard error and the examples' degrees of freedom. One example shows nothing, and fewer
         than 100 say nothing of variances.
     """
-    moving_mean, moving_variance = statistics_of(layer)
+    moving_mean, moving_variance = moving_statistics(layer)
     deviation = np.sqrt(moving_variance + layer.epsilon)
     variance = moments.variance + layer.epsilon
     known = moments.count > 0
@@ -100,7 +100,7 @@ def dead_channels(layer: keras.layers.BatchNormalization, moments: SampleMoments
     Returns:
         Indices; none of channels with fewer than 100 examples.
     """
-    moving_mean, moving_variance = statistics_of(layer)
+    moving_mean, moving_variance = moving_statistics(layer)
     gamma, beta = (
         default if weight is None else np.asarray(weight.numpy(), np.float64).ravel()
         for weight, default in ((layer.gamma, 1.0), (layer.beta, 0.0))
@@ -116,7 +116,7 @@ def dead_channels(layer: keras.layers.BatchNormalization, moments: SampleMoments
 
 def small_variances(layer: keras.layers.BatchNormalization) -> np.ndarray:
     """Return the channels of a layer whose moving variance is below a tenth of epsilon."""
-    return np.flatnonzero(statistics_of(layer)[1] < SMALL_VARIANCE * layer.epsilon)
+    return np.flatnonzero(moving_statistics(layer)[1] < SMALL_VARIANCE * layer.epsilon)
 
 
 def is_untouched(layer: keras.layers.BatchNormalization) -> bool:
@@ -150,29 +150,21 @@ def _is_relu(operation: Any) -> bool:
 
 
 def findings_of(
-    path: str, layer: keras.layers.BatchNormalization, moments: SampleMoments | None, before_relu: bool
+    path: str, layer: keras.layers.BatchNormalization, moments: SampleMoments | None, before_relu: bool, trained: bool
 ) -> Iterator[Finding]:
-    """Yield what is to be mended in a layer of a model that was trained.
+    """Yield what is to be mended in a layer.
 
     Args:
         path: Path of the layer.
         layer: Keras's or kerasbn's.
         moments: Of its inputs; None without data.
         before_relu: As for `dead_channels`.
+        trained: Whether the model was; if not, only values that are not finite are found.
 
     Yields:
         Findings by the rules of `health`.
     """
-    if is_untouched(layer):
-        yield Finding(
-            path,
-            "never-updated",
-            "The moving statistics are the initial ones, though the model was trained.",
-            "Let the layer be trainable, and pass `training` on to it where your own call() calls it; if it is to "
-            "stay frozen, give it statistics first: kerasbn.statistics.recalibrate(model, training_data).",
-        )
-        return
-    finite = np.isfinite(statistics_of(layer)).all()
+    finite = np.isfinite(moving_statistics(layer)).all()
     if not finite or (moments is not None and not np.isfinite(moments.variance).all()):
         what = "What comes into the layer" if finite else "A moving statistic"
         yield Finding(
@@ -184,7 +176,18 @@ def findings_of(
             else "Train again with a lower learning rate, and look for such values in the training data.",
         )
         return
-    channels, dead = len(statistics_of(layer)[0]), np.zeros(0, int)
+    if not trained:
+        return
+    if is_untouched(layer):
+        yield Finding(
+            path,
+            "never-updated",
+            "The moving statistics are the initial ones, though the model was trained.",
+            "Let the layer be trainable, and pass `training` on to it where your own call() calls it; if it is to "
+            "stay frozen, give it statistics first: kerasbn.statistics.recalibrate(model, training_data).",
+        )
+        return
+    channels, dead = len(moving_statistics(layer)[0]), np.zeros(0, int)
     if moments is not None:
         gap, examples = gap_of(layer, moments), int(moments.examples.max())
         if gap.is_finding:
@@ -210,10 +213,11 @@ def findings_of(
             )
     small = np.setdiff1d(small_variances(layer), dead)
     if small.size:
+        least = moving_statistics(layer)[1][small].min()
         yield Finding(
             path,
             "small-variance",
-            f"{_listed(small, channels)} a moving variance down to {statistics_of(layer)[1][small].min():.1g}, where "
+            f"{_listed(small, channels)} a moving variance down to {least:.1g}, where "
             f"epsilon is {layer.epsilon:g}: epsilon decides their size.",
             "Scale the inputs up or drop those that are constant, or lower epsilon.",
         )

@@ -84,7 +84,8 @@ def graph_of(model: keras.Model) -> Graph | None:
         if inner is None:
             calls.append(Call(operation, _tensors((args, kwargs)), _tensors(outputs)))
         else:
-            same.update(zip(inner.inputs, _tensors(args), strict=True))
+            given = args[0] if args else kwargs["inputs"]
+            same.update(zip(inner.inputs, _tensors(given), strict=True))
             calls.extend(inner.calls)
             same.update(zip(_tensors(outputs), inner.outputs, strict=True))
         return outputs

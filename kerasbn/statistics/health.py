@@ -104,8 +104,8 @@ def health(
         not-finite       a moving statistic, or what comes into a layer, is NaN or infinite
 
     Variances and dead channels are judged from 100 examples on. Of a model that was not trained yet only `lint` has
-    findings. A "stale-average" is none where the data show that the averages are right all the same, as after
-    `recalibrate`.
+    findings, and what is not finite. A "stale-average" is none where the data show that the averages are right all
+    the same, as after `recalibrate`.
 
     Args:
         model: Of any kind, built if no data are given. Keras's own BatchNormalization and kerasbn's, nested and shared
@@ -149,8 +149,8 @@ def health(
         updates = updates_of(layer, counted if training_steps is None else training_steps, calls_of(layer, graphs))
         of_layer, before_relu = moments.get(path), channels.relu_follows(layer, graphs)
         rows.append(_row(path, layer, updates, of_layer, before_relu))
+        findings += channels.findings_of(path, layer, of_layer, before_relu, trained)
         if trained:
-            findings += channels.findings_of(path, layer, of_layer, before_relu)
             # Right all the same; or a finding of its own, which momentum has nothing to do with.
             settled = of_layer is not None and channels.gap_of(layer, of_layer).is_settled
             if settled or channels.is_untouched(layer):

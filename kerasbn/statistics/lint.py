@@ -11,6 +11,7 @@ import keras
 from kerasbn import checks
 from kerasbn.layers.normalization import kept_axes
 from kerasbn.losses import SoftmaxCrossEntropy
+from kerasbn.statistics import linear
 from kerasbn.statistics.graph import Call, Graph, batch_normalizations, graph_of, layers_within
 from kerasbn.statistics.staleness import averages, calls_of, staleness, steps_of, updates_of
 
@@ -18,19 +19,6 @@ from kerasbn.statistics.staleness import averages, calls_of, staleness, steps_of
 # 0.99 it takes 299. What is left shifts a mean by as much of its distance from 0, and bends a variance likewise.
 MOST_STALE = 0.05
 
-_LINEAR = (
-    keras.layers.Dense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv1D,
-    keras.layers.SeparableConv2D,
-)
 # AlphaDropout is none of these: it keeps mean and variance. SpatialDropout is a kind of Dropout.
 _DROPOUT = (keras.layers.Dropout, keras.layers.GaussianDropout)
 _VALUES_KEPT = (keras.layers.Dropout, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Identity)
@@ -160,7 +148,7 @@ def graphs_of(model: keras.Model) -> tuple[list[Graph], list[str]]:
 def _biases(graph: Graph, paths: dict[int, str]) -> Iterator[Finding]:
     operations = {id(call.operation): call.operation for call in graph.calls}
     for layer in operations.values():
-        if not isinstance(layer, _LINEAR) or not layer.use_bias or _name(layer.activation) != "linear":
+        if not isinstance(layer, linear.LINEAR) or not layer.use_bias or _name(layer.activation) != "linear":
             continue
         outputs = [tensor for call in graph.calls if call.operation is layer for tensor in call.outputs]
         takers = [call for tensor in outputs for call in graph.takers(tensor)]
@@ -180,8 +168,7 @@ def _takes_off_bias(layer: keras.Layer, call: Call) -> bool:
     if not isinstance(bn, keras.layers.BatchNormalization) or not averages(bn):
         return False
     rank = len(call.inputs[0].shape)
-    channels_first = getattr(layer, "data_format", "channels_last") == "channels_first"
-    return (1 if channels_first else rank - 1) in kept_axes(bn.axis, rank)
+    return linear.channel_axis(layer, rank) in kept_axes(bn.axis, rank)
 
 
 def _dropouts(graph: Graph, paths: dict[int, str]) -> Iterator[Finding]:
@@ -272,8 +259,8 @@ def _kind(graph: Graph, output: keras.KerasTensor) -> tuple[str | None, Call | N
         return name, call
     if isinstance(layer, _VALUES_KEPT) or (isinstance(layer, keras.layers.Activation) and name == "linear"):
         return _kind(graph, call.inputs[0])
-    linear = isinstance(layer, keras.layers.BatchNormalization) or (isinstance(layer, _LINEAR) and name == "linear")
-    return ("linear" if linear else None), call
+    is_linear = name == "linear" and isinstance(layer, linear.LINEAR)
+    return ("linear" if is_linear or isinstance(layer, keras.layers.BatchNormalization) else None), call
 
 
 def _name(activation: Any) -> str:

@@ -64,9 +64,8 @@ class Recalibration:
         sweeps: How often the layers were gone through; above 1 only where a layer is called several times.
 
     Example:
-        >>> done = recalibrate(keras.Sequential([keras.Input((1,)), BatchNormalization()]), np.ones((4, 1)))
-        >>> len(done.layers), done.left, done.sweeps
-        (1, {}, 1)
+        >>> recalibrate(keras.Sequential([keras.Input((1,)), BatchNormalization()]), np.ones((4, 1))).sweeps
+        1
     """
 
     layers: tuple[LayerChange, ...]
@@ -162,7 +161,8 @@ def recalibrate(
     try:
         counts, sweeps = (_in_one_pass(task), 1) if order == "one_pass" else _layerwise(task, verbose)
         if not counts:
-            raise InputError("data", "examples that come to a BatchNormalization", "none")
+            remedy = "Look at which inputs the layers get; others may not run at inference."
+            raise InputError("data", "examples that come to a BatchNormalization", "none", remedy)
     except BaseException:
         give_back(state)
         raise
@@ -207,7 +207,8 @@ def layers_to_recalibrate(model: keras.Model, frozen: bool = False) -> tuple[dic
     layers = {path: layer for path, layer in found.items() if path not in left}
     if not layers:
         reasons = ", ".join(sorted(set(left.values())))
-        remedy = "Pass frozen=True to recalibrate them all the same."
+        unbuilt = not any(layer.built for layer in found.values())
+        remedy = "Call the model once on a batch." if unbuilt else "frozen=True recalibrates frozen ones all the same."
         raise InputError("model", "a BatchNormalization that may be recalibrated", f"{len(left)}: {reasons}", remedy)
     return layers, left
 
@@ -240,7 +241,9 @@ def _in_one_pass(task: _Task) -> dict[str, int]:
     """Set the statistics by one pass, in which the batch's own normalise; return how many values were counted."""
 
     def normalise_by_it(path: str, tally: Tally) -> None:
-        _set(task.layers[path], tally, tally.variance("population"), task.old[path])
+        variance = tally.variance("population")
+        _check_several(path, tally, variance, " in a batch", 'Pass a larger batch_size, or order="layerwise".')
+        _set(task.layers[path], tally, variance, task.old[path])
 
     tallies = _tallies(task, task.layers, normalise_by_it)
     return {path: _settle(task, path, tally) for path, tally in tallies.items()}
@@ -323,20 +326,19 @@ def _set(layer: Layer, tally: Tally, variance: np.ndarray, old: Values) -> None:
 def _settle(task: _Task, path: str, tally: Tally) -> int:
     """Give a layer the statistics of the data; return how many values of a channel were counted."""
     layer, estimator = task.layers[path], task.estimator
-    unbiased = getattr(layer, "variance_estimator", "biased") == "unbiased"
-    variance = tally.variance(estimator, unbiased)
-    if np.isnan(variance[tally.count > 0]).any():
-        raise InputError(
-            f"{path}: inputs",
-            "more than one value of each channel" + (" in a batch" if estimator == "mean_of_unbiased" else ""),
-            "one",
-            "Pass more data, or larger batches.",
-        )
+    variance = tally.variance(estimator, getattr(layer, "variance_estimator", "biased") == "unbiased")
+    where = " in a batch" if estimator == "mean_of_unbiased" else ""
+    _check_several(path, tally, variance, where, "Pass more data, or larger batches.")
     _set(layer, tally, variance, task.old[path])
     if not all(np.isfinite(np.asarray(value, np.float64)).all() for value in _values(layer).values()):
         dtype = layer.moving_variance.dtype
         raise InputError(f"{path}: inputs", f"a mean and a variance within {dtype}", "greater ones")
     return int(tally.count.max())
+
+
+def _check_several(path: str, tally: Tally, variance: np.ndarray, where: str, remedy: str) -> None:
+    if ((tally.count > 0) & np.isfinite(tally.mean) & np.isnan(variance)).any():
+        raise InputError(f"{path}: inputs", f"more than one value of each channel{where}", "one", remedy)
 
 
 def _distance(layer: Layer, old: Values, new: Values) -> tuple[float, float]:

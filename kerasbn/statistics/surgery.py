@@ -1,7 +1,7 @@
 """Copies of a model in which some layers are left out and others have new weights."""
 
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -31,9 +31,7 @@ def runs_its_graph(model: keras.Model) -> bool:
     return isinstance(model, plain) and type(model).call is plain.call
 
 
-def rebuild(
-    model: keras.Model, without: Collection[keras.Layer], weights: Mapping[keras.Layer, Weights]
-) -> keras.Model:
+def rebuild(model: keras.Model, without: set[keras.Layer], weights: Mapping[keras.Layer, Weights]) -> keras.Model:
     """Return a copy of a model that shares nothing with it, and is not compiled.
 
     Args:
@@ -55,13 +53,17 @@ def rebuild(
                 copies[operation] = _copy(operation, _with_bias(operation) if operation in weights else {})
         return copies[operation]
 
-    def call(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        if operation in without:
-            return args[0] if args else kwargs["inputs"]
-        return copied(operation)(*args, **kwargs)
-
     def assembled(model: keras.Model) -> keras.Model:
         plain = functional(model)
+        # Keras before 3.13 has no model whose output is its input.
+        empty = without.issuperset(each for each in plain.operations if not isinstance(each, keras.layers.InputLayer))
+
+        def call(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+            if operation not in without:
+                return copied(operation)(*args, **kwargs)
+            x = args[0] if args else kwargs["inputs"]
+            return keras.layers.Identity()(x) if empty else x
+
         entrances = [layer for layer in plain.layers if isinstance(layer, keras.layers.InputLayer)]
         inputs = {entrance.output: copied(entrance).output for entrance in entrances}
         if isinstance(model, keras.Sequential):

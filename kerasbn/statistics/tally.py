@@ -75,7 +75,7 @@ class Tally:
         squares, degrees = self.squares, self.count - unbiased
         if estimator == "mean_of_unbiased":
             squares, degrees = self.squares_within, self.degrees_within
-        return np.divide(squares, degrees, out=np.full_like(squares, np.nan), where=degrees > 0)
+        return np.divide(squares, degrees, out=np.full_like(squares, np.nan), where=(degrees > 0) & (self.count > 1))
 
 
 def tallied(x: Any, axis: int | Sequence[int] = -1, mask: Any = None) -> Tally:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from kerasbn.checks import InputError
+from kerasbn.layers import BatchNormalization, normalization, options
 
 Layers: TypeAlias = Mapping[str, keras.layers.BatchNormalization]  # by path
 See: TypeAlias = Callable[[str, tf.Tensor, tf.Tensor | None], None]
@@ -30,7 +31,7 @@ def run_watched(model: keras.Model, x: Any, layers: Layers, see: See) -> None:
         model: Of any kind.
         x: What it is called on.
         layers: The layers, by path.
-        see: Is given path, inputs and mask (or None) of a call, all with values. It may raise `Enough`.
+        see: Is given path, inputs and mask (of their rank; or None) of a call, all with values. It may raise `Enough`.
 
     Raises:
         InputError: If the model cannot be called on `x`, or calls a layer where there are no values.
@@ -47,7 +48,8 @@ def run_watched(model: keras.Model, x: Any, layers: Layers, see: See) -> None:
             if tf.is_symbolic_tensor(inputs):
                 remedy = "Call the layer on all of it at once, in place of vectorized_map."
                 raise InputError(f"{path}: inputs", "values", "a symbolic tensor", remedy)
-            see(path, inputs, kwargs.get("mask"))
+            mask = kwargs.get("mask", args[1] if len(args) > 1 else None)
+            see(path, inputs, None if mask is None else _aligned(layers[path], mask, inputs))
             return call(inputs, *args, **kwargs)
 
         return seen_call
@@ -74,3 +76,11 @@ def run_watched(model: keras.Model, x: Any, layers: Layers, see: See) -> None:
                 layer.__dict__.pop("call", None)
             else:
                 layer.__dict__["call"] = own
+
+
+def _aligned(layer: keras.layers.BatchNormalization, mask: Any, x: tf.Tensor) -> tf.Tensor:
+    """Return a mask as the layer takes it; Keras's own always takes the last axis for the one that it lacks."""
+    axes = normalization.kept_axes(layer.axis, len(x.shape))
+    if isinstance(layer, BatchNormalization):
+        return options.checked_mask(layer.name, mask, x, axes)
+    return normalization.aligned_mask(mask, len(x.shape), -1)

@@ -75,13 +75,13 @@ def step(layer, x, dy, mask=None, run="eager"):
     shape = [x.shape[a] if a in axes else None for a in range(np.ndim(x))]
     x = tf.cast(x, layer.compute_dtype)
     if not layer.built:
-        layer.build((None, *x.shape[1:]))
+        layer.build(x.shape if 0 in axes else (None, *x.shape[1:]))
 
     def train(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            y = layer(x, training=True, mask=mask)
         parameters = [p.value for p in (layer.gamma, layer.beta) if p is not None]
+        with tf.GradientTape() as tape:
+            tape.watch([x, *parameters])  # frozen ones too
+            y = layer(x, training=True, mask=mask)
         return y, *tape.gradient(y, [x, *parameters], tf.cast(dy, y.dtype))
 
     y, dx, *rest = map(np.float64, in_mode(train, run, [tf.TensorSpec(shape, x.dtype)])(x))

@@ -285,7 +285,12 @@ def test_bad_arguments(arguments, message):
             "bn: size of axis -1: expected a known number of channels; received inputs of shape "
             "(None, 4, None). Give keras.Input the size of this axis.",
         ),
-        (-1, (4,), "bn: inputs: expected examples and at least one more axis; received shape (4,)."),
+        (
+            -1,
+            (4,),
+            "bn: inputs: expected examples and at least one more axis; received shape (4,). "
+            "Give single values an axis of one channel: x[:, None].",
+        ),
     ],
 )
 def test_bad_shapes(axis, shape, message):

@@ -189,8 +189,10 @@ def test_the_axis_of_the_examples_cannot_be_a_channel_axis(axis):
     shape = (4, 3) if not isinstance(axis, tuple) else (4, 3, 2)
     with pytest.raises(InputError) as error:
         BatchNormalization(axis=axis, virtual_batch_size=2, name="bn").build(shape)
-    message = f"bn.axis: expected no axis 0, which virtual_batch_size divides into groups; received {axis}."
-    assert str(error.value) == message
+    message = (
+        f"bn.axis: expected no axis 0, which virtual_batch_size divides into groups; received {axis}. Leave out one"
+    )
+    assert str(error.value) == message + " of the two."
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "4", float("nan")])

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from reference import channels, draw, formulas, statistics, step, worst
 
 from kerasbn.checks import InputError
@@ -149,3 +150,40 @@ def test_whole_numbers_are_refused(dtype):
         BatchNormalization(name="bn")(np.ones((4, 3), dtype))
     with pytest.raises(InputError, match=message):
         BatchNormalization(name="bn")(keras.Input((3,), dtype=dtype))
+
+
+def test_ragged_inputs_are_normalised_by_the_values_that_are_there():
+    values = draw((6, 3))
+    layer = BatchNormalization(momentum=0.0)
+    layer.build((None, None, 3))
+    y = layer(tf.RaggedTensor.from_row_lengths(values, [2, 4]), training=True)
+    assert worst(y.flat_values.numpy(), formulas(values).y) < 1e-5
+    assert y.row_lengths().numpy().tolist() == [2, 4]
+    layer = BatchNormalization(axis=1, name="bn")
+    layer.build((None, 2, 3))
+    with pytest.raises(InputError, match=r"bn: inputs: expected no ragged ones, .*inputs.to_tensor\(\)"):
+        layer(tf.RaggedTensor.from_row_lengths(values, [2, 4]), training=True)
+
+
+def test_shapes_are_known_where_sizes_are_not():
+    assert BatchNormalization(axis=1).compute_output_shape((None, None, 6)) == (None, None, 6)
+
+
+@pytest.mark.parametrize("kernel", ["auto", "scratch"])
+def test_no_channels_at_all(kernel):
+    assert BatchNormalization(kernel=kernel)(np.zeros((4, 0), "float32"), training=True).shape == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epsilon": 1e-50}, "bn.epsilon: expected a number of at least 1.17"),
+        ({"center": "no"}, "bn.center: expected True or False; received 'no'."),
+        ({"synchronized": 3}, "bn.synchronized: expected True or False; received 3."),
+        ({"renorm": True, "renorm_clipping": [1]}, "bn.renorm_clipping: expected a dict of bounds, or None; received"),
+    ],
+)
+def test_options_of_a_wrong_kind(arguments, message):
+    with pytest.raises(InputError) as error:
+        BatchNormalization(name="bn", **arguments)
+    assert str(error.value).startswith(message)

@@ -116,7 +116,7 @@ def test_the_unbiased_variance_counts_what_the_mask_leaves():
     np.testing.assert_allclose(layer.moving_variance.numpy(), expected, rtol=1e-5)
 
 
-# Batches that tell nothing ---------------------------------------------------------------------------------------------
+# Batches that tell nothing -------------------------------------------------------------------------------------
 
 NOTHING = {
     "empty": (np.zeros((0, 3), "float32"), None),
@@ -139,7 +139,7 @@ def test_a_batch_of_nothing_changes_no_bit(case, averaging, run):
     x, mask = NOTHING[case]
     layer = trained(averaging=averaging)
     before = layer.get_weights()
-    y, dx, dgamma, dbeta = step(layer, x, np.zeros(x.shape), mask=mask, run=run)
+    y, _, dgamma, dbeta = step(layer, x, np.zeros(x.shape), mask=mask, run=run)
     for weight, expected in zip(layer.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, expected)
     if np.isfinite(x).all():
@@ -194,7 +194,7 @@ def test_a_channel_that_is_masked_keeps_its_bits_while_others_move():
     assert (after[2][[0, 2]] != before[2]).all()
 
 
-# Momentum and its ends ---------------------------------------------------------------------------------------------
+# Momentum and its ends -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernel", ["fused", "scratch"])

@@ -27,6 +27,20 @@ def test_equal_values_are_zero_however_large(training, kernel, run):
     np.testing.assert_array_equal(layer.moving_variance, [0.0])
 
 
+@pytest.mark.parametrize(("kernel", "run"), PATHS)
+@pytest.mark.parametrize("rows", [7, 1_000, 24_000, 60_000])
+def test_any_number_of_equal_values_is_zero(rows, kernel, run):
+    """Their mean, added up one by one, is no longer theirs: Keras has 1.0 here, under XLA from three rows on."""
+    values = np.float32([1.003e15, 3.3, -16_777_214.0, 1e-3])
+    x = np.tile(values, (rows, 1))
+    layer = BatchNormalization(kernel=kernel, momentum=0.0)
+    layer.build(x.shape)
+    y = in_mode(lambda x: layer(x, training=True), run)(x)
+    np.testing.assert_array_equal(layer.moving_mean, values)
+    np.testing.assert_array_equal(layer.moving_variance, np.zeros(4))
+    np.testing.assert_array_equal(y, np.zeros(x.shape))
+
+
 def hard_inputs():
     rng = np.random.default_rng(0)
     normal = rng.normal(size=(4096, 4))

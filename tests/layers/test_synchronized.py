@@ -53,6 +53,8 @@ SYNCHRONIZED = """
 
 # Each replica normalises by its own statistics, and the moving ones are those of all values together.
 ALONE = """
+    import tempfile
+
     import keras, numpy as np, tensorflow as tf
     from kerasbn.layers import BatchNormalization
 
@@ -105,6 +107,12 @@ ALONE = """
     for weight in model.layers[-1].weights:
         one, other = strategy.experimental_local_results(weight.value)
         np.testing.assert_array_equal(one, other)
+    with tempfile.TemporaryDirectory() as directory:
+        model.save(directory + "/model.keras")
+        alone = keras.saving.load_model(directory + "/model.keras")
+    for one, other in zip(alone.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(alone(x), model(x), rtol=1e-5, atol=1e-6)
     print("agreed")
 """
 

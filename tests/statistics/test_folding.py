@@ -2,6 +2,7 @@
 
 import json
 import math
+from inspect import signature
 
 import keras
 import numpy as np
@@ -127,6 +128,8 @@ def test_channels_first_with_the_other_axis():
 @pytest.mark.parametrize("kind", BOTH)
 @pytest.mark.parametrize("arguments", [{}, {"scale": False}, {"center": False}, {"renorm": True}, {"trainable": False}])
 def test_both_kinds_of_batch_normalization_in_float32(kind, arguments):
+    if not set(arguments) <= {*signature(kind).parameters, "trainable"}:
+        pytest.skip(f"the layer of Keras {keras.__version__} has no renorm")
     model = sequential(layers.Dense(3), kind(**arguments), layers.ReLU(), kind(**arguments), layers.Dense(2))
     folded, certificate = fold(model)
     assert len(certificate.folded) == 2

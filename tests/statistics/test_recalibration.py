@@ -1,5 +1,7 @@
 """Tests of kerasbn.statistics.recalibrate: statistics against float64 NumPy, what is left alone, what is refused."""
 
+from inspect import signature
+
 import keras
 import numpy as np
 import pandas as pd
@@ -298,6 +300,8 @@ def test_time_distributed_layers_see_all_steps():
 
 
 def test_renorm(norm):
+    if "renorm" not in signature(norm).parameters:
+        pytest.skip(f"the layer of Keras {keras.__version__} has no renorm")
     model = keras.Sequential([keras.Input((3,)), norm(renorm=True)])
     recalibrate(model, X)
     layer = model.layers[0]
@@ -322,7 +326,7 @@ def test_frozen_layers_are_left(norm):
     assert_close(statistics(model), two_layers_in_numpy(model, X, population))
     assert not model.get_layer("first").trainable
     model = two_layers(freeze="statistics")
-    with pytest.raises(InputError, match="its statistics are frozen.*Pass frozen=True"):
+    with pytest.raises(InputError, match="its statistics are frozen.*frozen=True recalibrates"):
         recalibrate(model, X)
 
 
@@ -457,3 +461,59 @@ def test_refused_models():
         recalibrate(
             keras.Sequential([keras.Input((1,)), BatchNormalization(name="bn")]), np.array([[0], [1e30]], "float32")
         )
+
+
+def test_masks_that_are_passed_by_position_and_lack_the_last_axis_count():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm = BatchNormalization(axis=1)
+
+        def call(self, x, training=None):
+            return self.norm(x, None, keras.ops.any(x != 0, -1))
+
+    model, x = Own(), X[:40].reshape(8, 5, 3).copy()
+    x[:, 3:][np.arange(8) % 2 == 0] = 0
+    model(x)
+    recalibrate(model, x)
+    mask = np.broadcast_to((x != 0).any(-1, keepdims=True), x.shape)
+    for channel in range(5):
+        values = np.float64(x[:, channel][mask[:, channel]])
+        assert float(model.norm.moving_mean[channel]) == pytest.approx(values.mean(), rel=1e-5)
+        assert float(model.norm.moving_variance[channel]) == pytest.approx(values.var(), rel=1e-5)
+
+
+def test_layers_that_are_not_built_are_told_what_to_do():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm = BatchNormalization()
+            self.built = True
+
+    with pytest.raises(InputError, match=r"1: it has no weights yet\. Call the model once on a batch\.$"):
+        recalibrate(Own(), X)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": X[:1]}, "expected more than one value of each channel; received one. Pass more data, or larger"),
+        (
+            {"data": X, "batch_size": 1, "order": "one_pass"},
+            "expected more than one value of each channel in a batch; received one. Pass a larger batch_size,",
+        ),
+    ],
+)
+def test_one_value_has_no_variance(arguments, message):
+    model = keras.Sequential([keras.Input((3,)), BatchNormalization(name="one"), BatchNormalization(name="two")])
+    before = model.get_weights()
+    with pytest.raises(InputError, match=message):
+        recalibrate(model, **arguments)
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
+def test_nested_lists_are_no_arrays():
+    model = keras.Sequential([keras.Input((3,)), BatchNormalization()])
+    with pytest.raises(InputError, match="received nested lists. np.asarray makes an array of them."):
+        recalibrate(model, X.tolist())
