@@ -47,7 +47,7 @@ def test_linear_layers_before_a_batch_normalization_have_no_bias(name):
     assert [x.use_bias for x in linear] == [False] * (len(linear) - 1) + [True]
     kinds = [x for x in model.layers if isinstance(x, BatchNormalization)]
     assert len(kinds) == len(linear) - 1
-    assert not any(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
+    assert not any(type(x) is keras.layers.BatchNormalization for x in model.layers)
 
 
 def test_mlp_layers():
