@@ -7,13 +7,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "adjustments",
     "callbacks",
     "config",
     "data",
+    "diagnostics",
     "export",
     "layers",
     "losses",
+    "metrics",
     "models",
+    "optimizers",
     "schedules",
     "serving",
     "statistics",

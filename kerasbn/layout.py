@@ -13,6 +13,8 @@ EXAMPLES = "examples.npz"  # raw inputs and their probabilities
 EXAMPLE_COLUMN = "column:"  # what stands before the names of a table's columns there
 CURVES = "learning_curves.png"
 CHECKPOINT = "checkpoint.npz"  # of a run that is not complete
+CHECKPOINT_BEFORE = "checkpoint-before.npz"  # the one that it took the place of
+LOCK = "lock"  # held by the process that trains
 
 # In saved_models/<name>/<version>/; TensorFlow Serving leaves unknown files in assets.extra alone.
 DESCRIPTION = "assets.extra/description.json"

@@ -12,20 +12,30 @@ ROOT = Path(kerasbn.__file__).parent
 
 # Rooms in order; a room may import those of earlier rows.
 ORDER = (
-    ("checks", "files", "layout", "progress", "quiet", "schemas"),
+    ("checks", "files", "layout", "live_curves", "progress", "quiet", "schemas"),
+    ("schedules",),
     ("config",),
-    ("data",),
-    ("layers", "losses", "schedules"),
+    ("adjustments", "data"),
+    ("layers", "losses", "metrics", "optimizers"),
     ("statistics",),
     ("callbacks", "models"),
     ("training",),
+    ("diagnostics",),
     ("tuning",),
     ("export",),
     ("serving",),
-    ("cli_output", "cli", "__main__"),
+    ("cli_options", "cli_output", "cli", "__main__"),
 )
 # Within a row these are allowed, and no others.
-ASIDE = (("files", "checks"), ("schemas", "checks"), ("cli", "cli_output"), ("__main__", "cli"))
+ASIDE = (
+    ("files", "checks"),
+    ("schemas", "checks"),
+    ("live_curves", "progress"),
+    ("metrics", "losses"),
+    ("cli", "cli_options"),
+    ("cli", "cli_output"),
+    ("__main__", "cli"),
+)
 # A served model is an artefact: the code that made it must not be needed.
 NEVER = tuple(("serving", room) for room in ("models", "layers", "training", "export", "tuning"))
 PRIVATE = ("keras.src", "keras_tuner.src", "tensorflow.python")

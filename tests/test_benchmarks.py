@@ -11,6 +11,37 @@ BENCHMARKS = Path(__file__).parent.parent / "scripts" / "benchmarks"
 
 
 @pytest.mark.slow
+def test_loss_writes_its_figures(tmp_path):
+    command = [sys.executable, BENCHMARKS / "loss.py", "--seconds", "0.01", "--json", tmp_path / "loss.json"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    written = json.loads((tmp_path / "loss.json").read_text())
+    assert {"rows", "ratios", "environment"} <= set(written)
+    assert len(written["rows"]) == 42
+
+
+@pytest.mark.slow
+def test_overhead_writes_its_figures(tmp_path):
+    command = [sys.executable, BENCHMARKS / "overhead.py", "--data", "digits", "--epochs", "3"]
+    result = subprocess.run([*command, "--json", tmp_path / "o.json"], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    written = json.loads((tmp_path / "o.json").read_text())
+    assert {name: len(values) for name, values in written["seconds"].items()} == {"plain fit": 2, "kerasbn": 2}
+    assert written["ratio"] > 0.5
+
+
+@pytest.mark.slow
+def test_fashion_mnist_writes_its_figures_and_picture(tmp_path):
+    command = [sys.executable, BENCHMARKS / "fashion_mnist.py", "--data", "digits", "--only", "mlp", "--seeds", "2"]
+    result = subprocess.run([*command, "--output", tmp_path], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (network,) = json.loads((tmp_path / "fashion_mnist.json").read_text())["networks"]
+    assert [run["seed"] for run in network["runs"]] == [0, 1]
+    assert network["test"] > 0.9
+    assert (tmp_path / "fashion_mnist.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
 def test_why_batch_norm_writes_its_results_and_picture(tmp_path):
     command = [sys.executable, BENCHMARKS / "why_batch_norm.py", "--data", "digits", "--steps", "20", "--seeds", "1"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)

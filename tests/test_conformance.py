@@ -7,6 +7,10 @@ import tensorflow as tf
 
 from kerasbn.layers import BatchNormalization, IdentityShortcut, UniformDropout
 from kerasbn.losses import SoftmaxCrossEntropy
+from kerasbn.metrics import ExpectedCalibrationError
+from kerasbn.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from kerasbn.schedules import Cosine, WarmUp
+from kerasbn.schedules.keras_schedule import KerasSchedule
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 4, 4, 3)).astype("float32")
 LABELS = np.array([0, 1, 2, 3, 1, 0])
@@ -29,13 +33,31 @@ LAYERS = {
 }
 LOSSES = {
     "SoftmaxCrossEntropy": lambda **kwargs: SoftmaxCrossEntropy(
-        label_smoothing=0.1, class_weight={0: 2.0, 3: 0.5}, ignore_class=1, temperature=2.0, **kwargs
+        label_smoothing=0.1,
+        class_weight={0: 2.0, 3: 0.5},
+        ignore_class=1,
+        temperature=2.0,
+        axis=-1,
+        z_loss=1e-4,
+        **kwargs,
     ),
 }
+METRICS = {"ExpectedCalibrationError": lambda **kwargs: ExpectedCalibrationError(bins=7, **kwargs)}
+OPTIMIZERS = {
+    "SGD": lambda **kwargs: SGD(0.1, momentum=0.9, nesterov=True, clipnorm=1.0, **kwargs),
+    "RMSprop": lambda **kwargs: RMSprop(0.01, momentum=0.5, centered=True, **kwargs),
+    "Adam": lambda **kwargs: Adam(0.01, beta_1=0.8, beta_2=0.99, amsgrad=True, **kwargs),
+    "AdamW": lambda **kwargs: AdamW(0.01, weight_decay=0.01, **kwargs),
+    "Adagrad": lambda **kwargs: Adagrad(0.1, **kwargs),
+}
+SCHEDULES = {"KerasSchedule": lambda: KerasSchedule(WarmUp(Cosine(0.1, decay_steps=9), warmup_steps=3))}
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 layers = pytest.mark.parametrize("build", LAYERS.values(), ids=LAYERS)
 losses = pytest.mark.parametrize("build", LOSSES.values(), ids=LOSSES)
+metrics = pytest.mark.parametrize("build", METRICS.values(), ids=METRICS)
+optimizers = pytest.mark.parametrize("build", OPTIMIZERS.values(), ids=OPTIMIZERS)
+schedules = pytest.mark.parametrize("build", SCHEDULES.values(), ids=SCHEDULES)
 
 
 @pytest.fixture(params=POLICIES)
@@ -73,7 +95,8 @@ def close(actual, expected, dtype="float32"):
 
 def test_the_table_is_complete():
     registered = {name for name in keras.saving.get_custom_objects() if name.startswith("kerasbn>")}
-    assert registered == {f"kerasbn>{name.split(',')[0]}" for name in (*LAYERS, *LOSSES)}
+    table = (*LAYERS, *LOSSES, *METRICS, *OPTIMIZERS, *SCHEDULES)
+    assert registered == {f"kerasbn>{name.split(',')[0]}" for name in table}
 
 
 @layers
@@ -198,3 +221,73 @@ def test_loss_trains_under_every_policy(build, policy, jit):
     model.compile("adam", build(), jit_compile=jit)
     history = model.fit(LOGITS, LABELS, sample_weight=np.ones(6), epochs=2, verbose=0).history
     assert history["loss"][1] < history["loss"][0]
+
+
+@metrics
+def test_metric_config_round_trip(build):
+    metric = build(name="metric", dtype="float64")
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert type(again) is type(metric)
+    assert again.get_config() == metric.get_config()
+
+
+@metrics
+def test_metric_is_the_same_in_every_mode(build, policy):
+    values = []
+    for mode in range(3):
+        metric = build()
+        modes(metric.update_state)[mode](tf.constant(LABELS), tf.cast(LOGITS, policy.compute_dtype))
+        values.append(metric.result())
+    for value in values[1:]:
+        close(value, values[0])
+
+
+def trained(optimizer, jit=False, eager=False):
+    """Return a model after some steps, and its history."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    metrics = [build() for build in METRICS.values()]
+    model.compile(optimizer, SoftmaxCrossEntropy(), metrics=metrics, jit_compile=jit, run_eagerly=eager)
+    model.fit(LOGITS, LABELS, batch_size=3, epochs=4, shuffle=False, verbose=0)
+    return model
+
+
+@optimizers
+def test_optimizer_config_round_trip(build):
+    optimizer = build(name="optimizer", gradient_accumulation_steps=2)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert type(again) is type(optimizer)
+    assert again.get_config() == optimizer.get_config()
+
+
+@optimizers
+def test_optimizer_is_the_same_in_every_mode(build, policy):
+    expected = trained(build(), eager=True).get_weights()
+    for jit in (False, True):
+        for actual, other in zip(trained(build(), jit).get_weights(), expected, strict=True):
+            close(actual, other, policy.compute_dtype)
+
+
+@pytest.mark.parametrize("build", [*OPTIMIZERS.values(), lambda: SGD(*(make() for make in SCHEDULES.values()))])
+def test_optimizer_schedule_and_metric_in_a_keras_file(build, tmp_path):
+    model = trained(build())
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.optimizer.get_config() == model.optimizer.get_config()
+    for one, other in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one in (again, model):
+        one.fit(LOGITS, LABELS, epochs=1, shuffle=False, verbose=0)
+    for actual, expected in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    assert again.evaluate(LOGITS, LABELS, verbose=0) == model.evaluate(LOGITS, LABELS, verbose=0)
+
+
+@schedules
+def test_schedule_config_round_trip_and_modes(build):
+    schedule = build()
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert again.get_config() == schedule.get_config()
+    results = [[run(tf.constant(step, tf.int64)) for step in (0, 1, 3, 7, 12, 13)] for run in modes(schedule)]
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], rtol=1e-6)

@@ -17,16 +17,16 @@ import kerasbn
 from kerasbn.checks import InputError, TaskError
 
 ROOT = Path(kerasbn.__file__).parent
-ROOMS = ("callbacks", "config", "data", "export", "layers", "losses", "models", "schedules", "serving")
-ROOMS += ("statistics", "training", "tuning")
-OTHERS = (("progress", "Report"), ("progress", "reporting"), ("quiet", "start_tensorflow"))
+ROOMS = ("adjustments", "callbacks", "config", "data", "diagnostics", "export", "layers", "losses", "metrics", "models")
+ROOMS += ("optimizers", "schedules", "serving", "statistics", "training", "tuning")
+OTHERS = (("live_curves", "Watch"), ("live_curves", "watching"), ("progress", "Report"), ("progress", "reporting"))
+OTHERS += (("quiet", "start_tensorflow"),)
 
 WITHOUT_SECTIONS = (
     ("config", "FORMAT"),  # a number
     ("config", "MODEL_CONFIGS"),  # a table
     ("data", "Inputs"),  # a type alias
     ("training", "History"),  # a type alias
-    ("schedules", "Schedule"),  # a Protocol: nothing is made of it
 )
 NOT_RUN = (
     ("serving", "serve"),  # does not return
@@ -159,7 +159,8 @@ def model():
 @pytest.mark.parametrize(("room", "name"), [key for key in SPOKEN_FOR if key not in NOT_RUN], ids=str)
 def test_example(room, name, namespace, model):
     text = sections_of(value_of(room, name))["Example"]
-    assert run_example(name, text, namespace | {"model": model}) == ""
+    own = vars(importlib.import_module(f"kerasbn.{room}"))  # of two of the same name, the room's
+    assert run_example(name, text, namespace | own | {"model": model}) == ""
     assert Path("runs/iris").is_dir()
 
 

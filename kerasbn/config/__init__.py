@@ -1,6 +1,13 @@
 """Frozen, typed configs: every default of the command line lives here, once, with its unit and range."""
 
-from kerasbn.config.commands import ExportConfig, PredictConfig, ServeConfig
+from kerasbn.config.commands import (
+    AdjustConfig,
+    Change,
+    ExportConfig,
+    LearningRateSearchConfig,
+    PredictConfig,
+    ServeConfig,
+)
 from kerasbn.config.data import DataConfig
 from kerasbn.config.documents import commented, from_dict, read_config, to_dict, write_config
 from kerasbn.config.format import FORMAT
@@ -11,9 +18,12 @@ from kerasbn.config.training import TrainConfig, TrainingConfig
 __all__ = [
     "FORMAT",
     "MODEL_CONFIGS",
+    "AdjustConfig",
+    "Change",
     "ConvNetConfig",
     "DataConfig",
     "ExportConfig",
+    "LearningRateSearchConfig",
     "MLPConfig",
     "ModelConfig",
     "PredictConfig",

@@ -14,12 +14,15 @@ from kerasbn import checks, files
 from kerasbn.checks import InputError
 from kerasbn.config.format import check_format
 from kerasbn.config.models import MODEL_CONFIGS, ModelConfig
+from kerasbn.schedules import Schedule
 
 Config = TypeVar("Config")
 
 
 def _plain(value: Any) -> Any:
     """Return a config as what YAML has: mappings, lists and scalars."""
+    if isinstance(value, Schedule):
+        return value.to_dict()
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple):
@@ -180,7 +183,7 @@ def commented(config: Any, indent: str = "") -> str:
         lines += textwrap.wrap(
             docs.get(f.name, ""), 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}#   "
         )
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, Schedule):
             lines += [f"{indent}{f.name}:", commented(value, indent + "  ")]
         else:
             text = yaml.safe_dump(_plain(value), default_flow_style=True, allow_unicode=True, width=10**6)

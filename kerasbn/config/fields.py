@@ -7,8 +7,9 @@ import types
 import typing
 from typing import Any, Literal, Union
 
-from kerasbn import checks
+from kerasbn import checks, schedules
 from kerasbn.checks import InputError
+from kerasbn.schedules import Schedule
 
 
 def without_none(hint: Any) -> Any:
@@ -45,6 +46,8 @@ def checked(hint: Any, value: Any, subject: str) -> Any:
             raise InputError(subject, f"a list of {len(arguments)}", repr(value))
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         return tuple(checked(kind, item, subject) for kind, item in zip(kinds, value, strict=True))
+    if hint is Schedule:
+        return value if isinstance(value, Schedule) else schedules.from_dict(value, subject)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, typing.cast(type, hint)):
             raise InputError(subject, f"a {typing.cast(type, hint).__name__}", repr(value))

@@ -8,13 +8,16 @@ import keras
 import numpy as np
 
 import kerasbn.layers
-import kerasbn.losses  # noqa: F401  (registers what a saved model may hold, as kerasbn.layers does)
+import kerasbn.losses
+import kerasbn.metrics
+import kerasbn.optimizers  # noqa: F401
 from kerasbn import files, layout, schemas
 from kerasbn.checks import InputError
 from kerasbn.config import ExportConfig, TrainConfig, read_config
 from kerasbn.export import signatures, verification
 from kerasbn.export.saved_model import export_saved_model
 
+_ENDED = ("complete", "interrupted", "diverged")  # each with the model of its best epoch
 _TOLERANCE = 1e-4  # of a probability, between the machine that trained and the one that exports
 
 
@@ -53,10 +56,10 @@ def _read_manifest(run: Path) -> dict[str, Any]:
 def _read_metrics(run: Path) -> dict[str, Any]:
     metrics = files.read_json(run / layout.METRICS, "run")
     status = metrics.get("status") if isinstance(metrics, dict) else None
-    if status not in ("complete", "interrupted"):
+    if status not in _ENDED:
         raise InputError(
             "run",
-            f"{layout.METRICS} with the status 'complete' or 'interrupted'",
+            f"{layout.METRICS} with the status {', '.join(map(repr, _ENDED[:-1]))} or {_ENDED[-1]!r}",
             f"{status!r} in {str(run / layout.METRICS)!r}",
             "Let the training end, or run it again.",
         )

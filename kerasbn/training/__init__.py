@@ -2,12 +2,16 @@
 
 from kerasbn.training.compile import compile_model, optimizer_of, schedule_of
 from kerasbn.training.evaluation import evaluate, probabilities
-from kerasbn.training.fit import History, fit
-from kerasbn.training.run import Run, resume, train, whole_model
+from kerasbn.training.fit import fit
+from kerasbn.training.results import Run, whole_model
+from kerasbn.training.run import Begun, begin, resume, train
+from kerasbn.training.state import History
 
 __all__ = [
+    "Begun",
     "History",
     "Run",
+    "begin",
     "compile_model",
     "evaluate",
     "fit",

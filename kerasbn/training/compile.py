@@ -7,30 +7,39 @@ import keras
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
-from kerasbn import schedules
+from kerasbn import optimizers, schedules
 from kerasbn.config import TrainingConfig
-from kerasbn.losses import SoftmaxCrossEntropy
+from kerasbn.losses import SoftmaxCrossEntropy, refuse_softmax
 
-_MAX_STEPS = 64  # in one execution; more saves nothing measurable
+_MAX_STEPS = optimizers.PlannedOptimizer.LONGEST_PLAN  # in one execution; more saves nothing measurable
 _COVERED = 0.9  # share of the examples that an epoch has at least
 _LEFT_OUT = 0.02  # share of an epoch's steps that may be left out, so that whole executions remain
 _SECONDS = 0.25  # that one execution may take: progress and Ctrl-C wait for it
+_SCALED_FROM = 64  # examples in a batch that rates are meant for, where they are scaled
+_EPSILON = 1e-8
 _MULTIPLICATIONS_PER_SECOND = 2e10  # forward and backward on two ordinary CPU cores
 
 
 def schedule_of(config: TrainingConfig) -> schedules.Schedule:
-    """Return the learning rate by epoch, as the config names it.
+    """Return the learning rate, as the config names it.
 
     Args:
         config: See `kerasbn.config.TrainingConfig`.
 
     Returns:
-        The rate as a function of the epoch, from 0.
+        The rate as a function of the epoch, from 0, or of the step, where `config.schedule_unit` says so.
 
     Example:
         >>> schedule_of(TrainingConfig(learning_rate=0.2, decay="inverse_time"))(1)
         0.1
     """
+    schedule = config.schedule or _decay_of(config)
+    if config.batch_scaling == "none":
+        return schedule
+    return schedules.scale(schedule, schedules.batch_size_factor(config.batch_size, _SCALED_FROM, config.batch_scaling))
+
+
+def _decay_of(config: TrainingConfig) -> schedules.Schedule:
     a0, rate = config.learning_rate, config.decay_rate
     formulas = {
         "constant": schedules.Constant,
@@ -55,16 +64,20 @@ def optimizer_of(config: TrainingConfig) -> keras.optimizers.Optimizer:
         >>> optimizer_of(TrainingConfig(optimizer="adamw", weight_decay=0.01)).weight_decay
         0.01
     """
-    rate, decay = config.learning_rate, config.weight_decay or None
-    if config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=config.momentum, nesterov=False, weight_decay=decay)
+    rate, decay, beta = float(schedule_of(config)(0.0)), config.weight_decay or None, config.beta
+    # The course's epsilon is 1e-8, Keras's 1e-7: where gradients are small, that is a part of the step.
+    adaptive = {"weight_decay": decay, "epsilon": _EPSILON}
+    if config.optimizer in ("sgd", "momentum"):
+        optimizer = optimizers.SGD(rate, momentum=beta, weight_decay=decay)
     elif config.optimizer == "rmsprop":
-        optimizer = keras.optimizers.RMSprop(rate, momentum=config.momentum, weight_decay=decay)
+        optimizer = optimizers.RMSprop(rate, momentum=beta, **adaptive)
+    elif config.optimizer == "adagrad":
+        optimizer = optimizers.Adagrad(rate, **adaptive)
     elif config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(rate, beta_1=config.momentum, weight_decay=decay)
+        optimizer = optimizers.Adam(rate, beta_1=beta, **adaptive)
     else:
         # Keras's AdamW decays by 0.004 where it is not told; the config's default is none.
-        optimizer = keras.optimizers.AdamW(rate, beta_1=config.momentum, weight_decay=config.weight_decay)
+        optimizer = optimizers.AdamW(rate, beta_1=beta, **{**adaptive, "weight_decay": config.weight_decay})
     if config.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer
@@ -137,11 +150,15 @@ def compile_model(model: keras.Model, config: TrainingConfig, labels: np.ndarray
     Returns:
         The model, compiled.
 
+    Raises:
+        InputError: If the model's output went through a softmax, which the loss has.
+
     Example:
         >>> labels = np.array([0, 1, 2, 2], np.int32)
         >>> compile_model(create_model("mlp", (4,), 3), TrainingConfig(), labels).compiled
         True
     """
+    refuse_softmax(model)
     class_weight = balanced_class_weight(labels) if config.class_weight else None
     model.compile(
         optimizer=optimizer_of(config),

@@ -1,4 +1,4 @@
-"""Ctrl-C during training: the first ends it after the epoch, the second at once."""
+"""Ctrl-C during training: the first ends it after the present step, the second at once."""
 
 import contextlib
 import signal
@@ -28,7 +28,7 @@ def interruptible(say: Callable[[str], None]) -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        say("Stopping at the end of this epoch. Press Ctrl-C again to stop at once.")
+        say("Stopping after this step; all that is done is kept. Press Ctrl-C again to stop at once.")
 
     previous = signal.signal(signal.SIGINT, handle)
     try:

@@ -1,141 +1,86 @@
 """A training run: from a config to a run directory, which holds everything there is to know about it."""
 
 import contextlib
-import datetime
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import keras
-import numpy as np
-import pandas as pd
 
 from kerasbn import files, layout, models
-from kerasbn.callbacks import KeepBest, ShowProgress
+from kerasbn.adjustments import Adjustments
+from kerasbn.callbacks import ApplyAdjustments, ShowCurves, ShowProgress
 from kerasbn.callbacks.keep_best import not_finite
 from kerasbn.checks import InputError
-from kerasbn.config import TrainConfig, TrainingConfig, read_config, write_config
-from kerasbn.data import Features, Inputs, Prepared, Splits, labels, load_splits, prepare
-from kerasbn.data.dataset import take
-from kerasbn.data.preprocessing import free_name
-from kerasbn.progress import reporting
-from kerasbn.training import checkpoint, curves
-from kerasbn.training.compile import compile_model
-from kerasbn.training.environment import environment
-from kerasbn.training.evaluation import evaluate, probabilities
-from kerasbn.training.fit import History, fit
+from kerasbn.config import TrainConfig, read_config
+from kerasbn.data import Prepared, Splits, labels, load_splits, prepare
+from kerasbn.live_curves import watching
+from kerasbn.progress import Report, reporting
+from kerasbn.training import checkpoint
+from kerasbn.training.compile import compile_model, plan_epoch
+from kerasbn.training.divergence import Origin, find_origin
+from kerasbn.training.fit import go_on
 from kerasbn.training.interrupt import interruptible
+from kerasbn.training.results import Run, finish, is_complete
+from kerasbn.training.run_directory import held, identity, new_directory, read_metrics, read_object, unfinished
+from kerasbn.training.state import History, State, new_state
 
-_EXAMPLES = 16  # kept with the run, so that an exported model can be checked without the data
+Callbacks: TypeAlias = list[keras.callbacks.Callback]
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a training run left.
+class Begun:
+    """What there is before the first step of a run.
 
     Args:
-        directory: The run directory.
-        metrics: The content of its metrics.json.
+        config: Of the run.
+        splits: Raw inputs and labels.
+        prepared: Features and labels, and the model that makes features of raw inputs.
+        model: Features to logits, compiled, with its initial weights.
+        steps_per_epoch: Steps of the optimizer in an epoch.
 
     Example:
-        >>> run = train(TrainConfig(name="flowers", data=DataConfig(source="iris"), training=TrainingConfig(epochs=1)))
-        >>> run.directory.parent
-        PosixPath('runs/flowers')
+        >>> begin(TrainConfig(data=DataConfig(source="iris"))).prepared.train.inputs.shape
+        (106, 4)
     """
 
-    directory: Path
-    metrics: dict[str, Any]
+    config: TrainConfig
+    splits: Splits
+    prepared: Prepared
+    model: keras.Model
+    steps_per_epoch: int
 
 
-def _new_directory(config: TrainConfig, manifest: Mapping[str, Any]) -> Path:
-    """Return a new run directory, which appears with everything that is known before training."""
-    files.writable_directory(config.output, "output")
-    parent = files.writable_directory(Path(config.output) / config.model_name, "output")
-    files.remove_leftovers(parent)
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    names = (stamp, *(f"{stamp}-{number}" for number in range(2, 1000)))
-    directory = next(parent / name for name in names if not (parent / name).exists())
-    with contextlib.suppress(FileExistsError):  # another run began in this moment, and took the name
-        with files.whole_directory(directory) as temporary:
-            write_config(config, temporary / layout.CONFIG)
-            files.write_json(temporary / layout.DATA, dict(manifest))
-            files.write_json(temporary / layout.ENVIRONMENT, environment())
-        return directory
-    return _new_directory(config, manifest)
-
-
-def _build(config: TrainConfig, splits: Splits, train: Features) -> keras.Model:
-    """Return the compiled model from features to logits."""
-    model = models.from_config(config.model, train.inputs.shape[1:], len(splits.class_names))
-    return compile_model(model, config.training, train.labels)
-
-
-def whole_model(preprocessor: keras.Model, classifier: keras.Model) -> keras.Model:
-    """Return the two as one model, from raw inputs to logits.
+def begin(config: TrainConfig, splits: Splits | None = None) -> Begun:
+    """Return the data and the model of a run, as they are before the first step; seeds are set.
 
     Args:
-        preprocessor: Raw inputs to features.
-        classifier: Features to logits.
+        config: See `kerasbn.config.TrainConfig`.
+        splits: The config's data, if they were loaded before.
 
     Returns:
-        A model that shares their layers and weights.
+        Data and model.
+
+    Raises:
+        InputError: If the data or the model cannot be used.
 
     Example:
-        >>> prepared = prepare(load_splits(DataConfig(source="iris")))
-        >>> model = create_model("mlp", (4,), 3)
-        >>> whole_model(prepared.preprocessor, model).output_shape
-        (None, 3)
+        >>> begun = begin(TrainConfig(data=DataConfig(source="iris")))
+        >>> begun.model.output_shape, begun.steps_per_epoch
+        ((None, 3), 2)
     """
-    name = free_name(classifier.name, [tensor.name for tensor in preprocessor.inputs])
-    if name != classifier.name:  # a column is called so
-        classifier = keras.Model(classifier.input, classifier.output, name=name)
-    return keras.Model(preprocessor.input, classifier(preprocessor.output), name=name)
-
-
-def _write_examples(path: Path, inputs: Inputs, predicted: np.ndarray) -> None:
-    """Write raw inputs with the probabilities they get."""
-    if isinstance(inputs, dict):
-        arrays: dict[str, np.ndarray] = {layout.EXAMPLE_COLUMN + name: column for name, column in inputs.items()}
-    else:
-        arrays = {"inputs": inputs}
-    plain: dict[str, Any] = {
-        name: a.astype(str) if a.dtype == object else a for name, a in arrays.items()
-    }  # no pickles
-    with files.whole_file(path) as temporary:
-        np.savez(temporary, **plain, probabilities=predicted.astype(np.float32))
-
-
-def _write_history(directory: Path, history: History) -> None:
-    files.write_text(directory / layout.HISTORY, pd.DataFrame(history).to_csv(index=False))
-
-
-@contextlib.contextmanager
-def _nothing_left_behind(directory: Path) -> Iterator[None]:
-    """Remove the directory of a run that cannot be: one that diverged in its first epochs has nothing to keep."""
-    try:
-        yield
-    except InputError:
-        shutil.rmtree(directory)
-        with contextlib.suppress(OSError):  # earlier runs are in it
-            directory.parent.rmdir()
-        raise
-
-
-@contextlib.contextmanager
-def _saying_what_was_kept(directory: Path) -> Iterator[None]:
-    """Let `KeyboardInterrupt` say what was kept and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        epochs = checkpoint.epochs_in(directory / layout.CHECKPOINT)
-        kept = f"the first {epochs} epochs are kept" if epochs else "no epoch is kept yet"
-        raise KeyboardInterrupt(
-            f"Stopped in {directory}; {kept}. To go on: kerasbn train --resume {shlex.quote(str(directory))}"
-        ) from None
+    splits = splits or load_splits(config.data)
+    keras.utils.set_random_seed(config.training.seed)
+    prepared = prepare(splits)
+    train = prepared.train
+    model = models.from_config(config.model, train.inputs.shape[1:], len(splits.class_names))
+    compile_model(model, config.training, train.labels)
+    steps = plan_epoch(model, len(train), config.training.batch_size).steps
+    return Begun(config, splits, prepared, model, steps)
 
 
 def _in_words(splits: Splits) -> str:
@@ -151,112 +96,141 @@ def _in_words(splits: Splits) -> str:
     return f"{words}; columns: {', '.join(columns)}"
 
 
-def _is_complete(config: TrainingConfig, history: History, keep_best: KeepBest) -> bool:
-    if not history:
-        return False
-    if not_finite(history[-1], config.monitor):  # training stops there
-        return True
-    since_best = history[-1]["epoch"] - 1 - (keep_best.epoch or 0)
-    out_of_patience = config.patience is not None and since_best >= config.patience
-    return history[-1]["epoch"] >= config.epochs or out_of_patience
+@contextlib.contextmanager
+def _saying_what_was_kept(directory: Path) -> Iterator[None]:
+    """Let `KeyboardInterrupt` say what was kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        epoch, step = checkpoint.position(directory)
+        kept = f"{epoch} epochs and {step} steps are kept" if epoch or step else "nothing is kept yet"
+        raise KeyboardInterrupt(
+            f"Stopped in {directory}; {kept}. To go on, give the same command again, "
+            f"or: kerasbn train --resume {shlex.quote(str(directory))}"
+        ) from None
 
 
-def _finish(
-    directory: Path,
-    config: TrainConfig,
-    splits: Splits,
-    prepared: Prepared,
-    model: keras.Model,
-    history: History,
-    keep_best: KeepBest,
-    begun: float,
-) -> Run:
-    """Write what a run ends with: the model, its figures, the picture; metrics.json, last, says it is whole."""
-    classes = len(splits.class_names)
-    metrics = {
-        "status": "complete" if _is_complete(config.training, history, keep_best) else "interrupted",
-        "epochs": int(history[-1]["epoch"]),
-        "best_epoch": (keep_best.epoch or 0) + 1,
-        "diverged": not_finite(history[-1], config.training.monitor) is not None,
-        "parameters": model.count_params(),
-        "seconds": round(time.monotonic() - begun, 3),
-        "validation": evaluate(model, prepared.validation, classes),
-        "test": evaluate(model, prepared.test, classes),
-    }
-    whole = whole_model(prepared.preprocessor, model)
-    with files.whole_file(directory / layout.MODEL) as temporary:
-        whole.save(temporary)
-    features = prepared.test.inputs[:_EXAMPLES]
-    _write_examples(
-        directory / layout.EXAMPLES, take(splits.test.inputs, slice(_EXAMPLES)), probabilities(model, features)
-    )
-    _write_history(directory, history)
-    title = f"{config.model_name}: {config.model.name}, test accuracy {metrics['test']['accuracy']:.4f}"
-    curves.draw(history, metrics["best_epoch"], title, directory / layout.CURVES)
-    files.write_json(directory / layout.METRICS, metrics)
-    if metrics["status"] == "complete":
-        (directory / layout.CHECKPOINT).unlink(missing_ok=True)
-    return Run(directory, metrics)
+@contextlib.contextmanager
+def _reporting(
+    config: TrainConfig, history: History, watch: bool
+) -> Iterator[tuple[Report, list[keras.callbacks.Callback]]]:
+    """Give what says how far training is, and the callbacks that tell it."""
+    description, epochs = f"training {config.model_name}", config.training.epochs
+    if watch:
+        with watching(description, epochs) as report:
+            yield report, [ShowCurves(report, history), ShowProgress(report)]
+    else:
+        with reporting(description, epochs, "epoch") as report:
+            yield report, [ShowProgress(report)]
 
 
-def _train(config: TrainConfig, splits: Splits, directory: Path | None) -> Run:
-    begun = time.monotonic()
-    keras.utils.set_random_seed(config.training.seed)
-    prepared = prepare(splits)
-    model = _build(config, splits, prepared.train)
-    keep_best = KeepBest(config.training.monitor, config.training.patience)
-    history: History = []
-    new = directory is None
-    if directory is None:
-        directory = _new_directory(config, splits.manifest)
-    elif (directory / layout.CHECKPOINT).exists():
-        history = checkpoint.load(directory / layout.CHECKPOINT, model, keep_best)
-    first_epoch = int(history[-1]["epoch"]) if history else 0
-    training = config.training
-    with _nothing_left_behind(directory) if new else contextlib.nullcontext(), _saying_what_was_kept(directory):
+def _origin(begun: Begun, state: State, directory: Path, report: Report) -> Origin | None:
+    """Return where a training that has ended went wrong; None if it did not. The model's weights are lost."""
+    training, model, prepared = begun.config.training, begun.model, begun.prepared
+    what = "loss"
+    diverged = state.diverged
+    if diverged is None:
+        name = not_finite(state.history[-1], training.monitor) if state.history else None
+        if name is None:
+            return None
+        # Whatever it was, the losses of all steps were finite: at the earliest it was the last of them.
+        what, last = name, state.steps_per_epoch
+        diverged = (state.epoch - 1, last - model.steps_per_execution, last - 1)
+    unknown = Origin(diverged[0] + 1, diverged[2] + 1, float(model.optimizer.learning_rate), None, what)
+    report.say(f"The {what} is not finite; going back to the last checkpoint, to see where that began.")
+    content = checkpoint.read(directory, report.say)
+    if content is None:
+        return unknown
+    again = new_state(training, state.steps_per_epoch)
+    checkpoint.restore(content, model, again, identity(begun.config))
+    adjust = ApplyAdjustments(Adjustments(directory), again.decay, report.say, listen=False)
+    return find_origin(model, prepared.train, prepared.validation, training, again, diverged, adjust) or unknown
+
+
+def _train(begun: Begun, directory: Path, watch: bool) -> Run:
+    """Train from the last checkpoint, if there is one, to the end, in a directory that is held."""
+    began = time.monotonic()
+    config, training, model = begun.config, begun.config.training, begun.model
+    state = new_state(training, begun.steps_per_epoch)
+    with _saying_what_was_kept(directory):
         with (
-            reporting(f"training {config.model_name}", training.epochs, "epoch") as report,
+            _reporting(config, state.history, watch) as (report, shown),
             interruptible(report.say) as stop,
         ):
-            report.say(_in_words(splits))
-            callbacks = [
-                ShowProgress(report),
-                checkpoint.WriteCheckpoints(directory / layout.CHECKPOINT, keep_best, history),
-            ]
-            if _is_complete(training, history, keep_best):  # it was killed between its last epoch and its end
-                keep_best.set_model(model)
-                keep_best.restore()
-            else:
-                fit(
+            report.say(_in_words(begun.splits))
+            content = checkpoint.read(directory, report.say)
+            if content is not None:
+                checkpoint.restore(content, model, state, identity(config))
+                report.say(f"Going on with {directory}, from epoch {state.epoch + 1}, step {state.step}.")
+            write = checkpoint.WriteCheckpoints(
+                directory,
+                state,
+                identity(config),
+                training.checkpoint_steps,
+                training.checkpoint_seconds,
+                stop,
+                report.say,
+            )
+            adjust = ApplyAdjustments(Adjustments(directory), state.decay, report.say, stop)
+            if not is_complete(training, state):  # else it was killed between its last epoch and its end
+                prepared = begun.prepared
+                go_on(
                     model,
                     prepared.train,
                     prepared.validation,
                     training,
-                    callbacks,
-                    keep_best=keep_best,
-                    first_epoch=first_epoch,
-                    history=history,
+                    state,
+                    [*shown, write],
+                    adjust=adjust,
                     stop=stop,
                 )
-        return _finish(directory, config, splits, prepared, model, history, keep_best, begun)
+            origin = _origin(begun, state, directory, report)
+        if state.keep_best.epoch is None:
+            raise _nothing_to_keep(directory, state, origin)
+        state.keep_best.set_model(model)
+        state.keep_best.restore()
+        return finish(directory, config, begun.splits, begun.prepared, model, state, origin, began)
 
 
-def train(config: TrainConfig) -> Run:
+def _nothing_to_keep(directory: Path, state: State, origin: Origin | None) -> BaseException:
+    """Return what a run ends with in which no epoch could be the best."""
+    if origin is None:
+        return KeyboardInterrupt()  # before the first epoch was over
+    remedy = "Lower training.learning_rate."
+    if any(checkpoint.position(directory)):
+        where = shlex.quote(str(directory))
+        remedy += (
+            f" The last steps that were finite are kept: `kerasbn adjust {where} --learning-rate X`, and then "
+            f"`kerasbn train --resume {where}`."
+        )
+    else:
+        shutil.rmtree(directory)
+        with contextlib.suppress(OSError):  # earlier runs are in it
+            directory.parent.rmdir()
+    return InputError("training", "losses that are finite", str(origin), remedy)
+
+
+def train(config: TrainConfig, *, fresh: bool = False, watch: bool = False) -> Run:
     """Train the model that a config describes, and write a run directory.
 
     The directory is `<output>/<name>/<time>/`, with `config.yaml`, `data.json` (the manifest of the split),
     `environment.json`, `history.csv`, `model.keras` (raw inputs to logits), `metrics.json` (validation and test),
-    `examples.npz` and `learning_curves.png`. The same config on the same machine gives the same numbers. The seeds
-    of Python, NumPy and TensorFlow are set. Ctrl-C ends training after the epoch, with everything written.
+    `examples.npz` and `learning_curves.png`. The same config on the same machine gives the same numbers: so if
+    there is a run of the same config, data and versions that was stopped or killed, that run goes on, from its last
+    checkpoint and to the numbers that it would have come to. The seeds of Python, NumPy and TensorFlow are set.
+    Ctrl-C ends training after the present step, with everything written.
 
     Args:
         config: See `kerasbn.config.TrainConfig`.
+        fresh: Whether a new run begins, even if there is one that could go on.
+        watch: Whether the terminal shows the curves.
 
     Returns:
         The run directory and the metrics.
 
     Raises:
-        InputError: If the data, the model or the output directory cannot be used; nothing is left behind.
+        InputError: If the data, the model or the output directory cannot be used: nothing is left behind. If training
+            diverges before the end of the first epoch.
 
     Example:
         >>> run = train(TrainConfig(data=DataConfig(source="iris"), training=TrainingConfig(epochs=2)))
@@ -264,27 +238,31 @@ def train(config: TrainConfig) -> Run:
         ('complete', 22)
     """
     files.check_outside(config.output, config.data.source, "output")
-    return _train(config, load_splits(config.data), None)
+    splits = load_splits(config.data)
+    begun = begin(config, splits)
+    directory = None if fresh else unfinished(config, splits.manifest)
+    if directory is None:
+        directory = new_directory(config, splits.manifest)
+    with held(directory):
+        files.remove_leftovers(directory, 0)
+        return _train(begun, directory, watch)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    value = files.read_json(path, "--resume")
-    if not isinstance(value, dict):
-        raise InputError("--resume", f"a JSON object in {str(path)!r}", repr(value), "It is damaged; train anew.")
-    return value
-
-
-def resume(directory: str | Path) -> Run:
+def resume(directory: str | Path, *, watch: bool = False) -> Run:
     """Go on with a run that was interrupted, from its last checkpoint; the result is as if it never was.
+
+    A run that diverged goes on from the last checkpoint before that, once `kerasbn adjust` has changed it.
 
     Args:
         directory: The run directory.
+        watch: Whether the terminal shows the curves.
 
     Returns:
         The run directory and the metrics.
 
     Raises:
-        InputError: If it is no run directory, the run is complete, or the data has changed.
+        InputError: If it is no run directory, the run is complete, another process is training in it, its checkpoints
+            are damaged or of another run, or the data has changed.
 
     Example:
         >>> run = resume("runs/digits/20260731-101500")
@@ -292,18 +270,22 @@ def resume(directory: str | Path) -> Run:
     directory = Path(directory)
     if not (directory / layout.CONFIG).is_file():
         raise InputError("--resume", "a run directory", f"{str(directory)!r}, which has no config.yaml")
-    files.remove_leftovers(directory, 0)  # only now is it known to be a run, which is ours alone
-    config = read_config(TrainConfig, directory / layout.CONFIG)
-    metrics = directory / layout.METRICS
-    if metrics.exists() and _read_object(metrics).get("status") == "complete":
-        (directory / layout.CHECKPOINT).unlink(missing_ok=True)  # left by a kill in the last moment
+    with held(directory):
+        files.remove_leftovers(directory, 0)  # only now is it known to be a run, which is ours alone
+        config = read_config(TrainConfig, directory / layout.CONFIG)
+        _check_unfinished(directory)
+        splits = load_splits(config.data)
+        was = read_object(directory / layout.DATA)
+        different = [key for key, value in splits.manifest.items() if was.get(key) != value]
+        if different:
+            received = f"another {', '.join(different)} from {config.data.source!r}"
+            remedy = "Give the old data back, or train anew with `kerasbn train --config`."
+            raise InputError("--resume", f"the split the run began with, as in {layout.DATA}", received, remedy)
+        return _train(begin(config, splits), directory, watch)
+
+
+def _check_unfinished(directory: Path) -> None:
+    if read_metrics(directory).get("status") == "complete":
+        checkpoint.remove(directory)  # left by a kill in the last moment
         remedy = "Train anew with `kerasbn train --config`."
         raise InputError("--resume", "an interrupted run", f"{str(directory)!r}, which is complete", remedy)
-    splits = load_splits(config.data)
-    was = _read_object(directory / layout.DATA)
-    different = [key for key, value in splits.manifest.items() if was.get(key) != value]
-    if different:
-        received = f"another {', '.join(different)} from {config.data.source!r}"
-        remedy = "Give the old data back, or train anew with `kerasbn train --config`."
-        raise InputError("--resume", f"the split the run began with, as in {layout.DATA}", received, remedy)
-    return _train(config, splits, directory)

@@ -18,6 +18,13 @@ from kerasbn.tuning.scales import one_minus_log
 
 def check_space(config: TuneConfig) -> None:
     """Raise an `InputError` if what is to be tuned contradicts the rest of the config."""
+    rates = [name for name in ("learning_rate", "decay_rate") if name in config.search.tune]
+    if rates and config.training.schedule is not None:
+        remedy = f"Leave {' and '.join(rates)} out of search.tune, or training.schedule out of the config."
+        raise InputError("training.schedule", "null, since the search draws its rate", "a schedule", remedy)
+    if "momentum" in config.search.tune and config.training.optimizer == "adagrad":
+        remedy = "Leave momentum out of search.tune, or choose another optimizer."
+        raise InputError("training.optimizer", "one with a momentum, which the search draws", "'adagrad'", remedy)
     if "decay_rate" in config.search.tune and config.training.decay not in ("constant", "inverse_time"):
         raise InputError(
             "training.decay",

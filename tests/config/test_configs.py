@@ -122,9 +122,73 @@ OUT_OF_RANGE = [
     (
         TrainingConfig,
         {"optimizer": "adm"},
-        "training.optimizer: expected one of 'sgd', 'rmsprop', 'adam', 'adamw'; received 'adm'. Did you mean 'adam'?",
+        "training.optimizer: expected one of 'sgd', 'momentum', 'rmsprop', 'adam', 'adamw', 'adagrad'; "
+        "received 'adm'. Did you mean 'adam'?",
     ),
     (TrainingConfig, {"learning_rate": 0}, "training.learning_rate: expected a number above 0; received 0.0."),
+    (
+        TrainingConfig,
+        {"momentum": 0.5, "optimizer": "adagrad"},
+        "training.momentum: expected null, since adagrad has none; received 0.5. Leave it out, or choose another "
+        "optimizer.",
+    ),
+    (
+        TrainingConfig,
+        {"schedule": {"name": "cosine", "initial_learning_rate": 0.1, "decay_steps": 5}, "decay": "exponential"},
+        "training.decay: expected constant, since there is a training.schedule; received 'exponential'. "
+        "Leave one of them out.",
+    ),
+    (
+        TrainingConfig,
+        {"schedule": {"name": "cosin", "initial_learning_rate": 0.1, "decay_steps": 5}},
+        "training.schedule.name: expected one of 'constant', 'inverse_time', 'exponential', 'inverse_sqrt', "
+        "'staircase', 'piecewise_constant', 'manual', 'polynomial', 'linear', 'cosine', 'cosine_restarts', "
+        "'triangular', 'one_cycle', 'warm_up', 'join', 'scale', 'clip', 'repeat'; received 'cosin'. "
+        "Did you mean 'cosine'?",
+    ),
+    (
+        TrainingConfig,
+        {"schedule": {"name": "cosine", "initial_learning_rate": 0.1, "decay_step": 5}},
+        "training.schedule: expected keys out of 'name', 'initial_learning_rate', 'decay_steps', 'end_learning_rate'; "
+        "received 'decay_step'. Did you mean 'decay_steps'?",
+    ),
+    (
+        TrainingConfig,
+        {"schedule": {"name": "cosine", "initial_learning_rate": 0.1, "decay_steps": 0}},
+        "training.schedule.decay_steps: expected a number above 0; received 0.",
+    ),
+    (
+        TrainingConfig,
+        {"schedule": 0.1},
+        "training.schedule: expected a mapping with a name and arguments; received 0.1.",
+    ),
+    (
+        TrainingConfig,
+        {"schedule_unit": "step"},
+        "training.schedule_unit: expected epoch; received 'step'. Give a training.schedule; decay formulas count "
+        "epochs.",
+    ),
+    (
+        TrainingConfig,
+        {"plateau_patience": 0},
+        "training.plateau_patience: expected a whole number of at least 1; received 0.",
+    ),
+    (TrainingConfig, {"plateau_factor": 1.0}, "training.plateau_factor: expected a number in (0, 1); received 1.0."),
+    (
+        TrainingConfig,
+        {"checkpoint_steps": 0},
+        "training.checkpoint_steps: expected a whole number of at least 1; received 0.",
+    ),
+    (
+        TrainingConfig,
+        {"checkpoint_seconds": -1.0},
+        "training.checkpoint_seconds: expected a number of at least 0; received -1.0.",
+    ),
+    (
+        TrainingConfig,
+        {"batch_scaling": "cubic"},
+        "training.batch_scaling: expected one of 'none', 'linear', 'square_root'; received 'cubic'.",
+    ),
     (TrainingConfig, {"momentum": 1.0}, "training.momentum: expected a number in [0, 1); received 1.0."),
     (TrainingConfig, {"weight_decay": -0.1}, "training.weight_decay: expected a number of at least 0; received -0.1."),
     (

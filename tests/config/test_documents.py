@@ -22,6 +22,7 @@ from kerasbn.config import (
     to_dict,
     write_config,
 )
+from kerasbn.schedules import Cosine, OneCycle, WarmUp
 
 CONFIGS = [
     TrainConfig(),
@@ -32,6 +33,8 @@ CONFIGS = [
         training=TrainingConfig(learning_rate=1e-5, patience=3, decay="exponential", decay_rate=0.9),
     ),
     TrainConfig(model=ResNetConfig(depth=14)),
+    TrainConfig(training=TrainingConfig(schedule=WarmUp(Cosine(0.1, decay_steps=30), warmup_steps=2))),
+    TrainConfig(training=TrainingConfig(schedule=OneCycle(0.1, decay_steps=900), schedule_unit="step")),
     TuneConfig(search=SearchConfig(max_minutes=1.5, tune=("units",))),
     ExportConfig("runs/a/b", version=3),
     ServeConfig("saved_models/a", port=0),
@@ -49,7 +52,8 @@ def test_round_trips(config, tmp_path):
 
 def test_comments_say_what_each_key_means():
     text = commented(TrainConfig())
-    assert "# Weight of the old average of gradients, in [0, 1); beta_1 of adam and adamw.\n  momentum: 0.9" in text
+    assert "# How rates, which are meant for batches of 64, grow with batch_size: none, linear, or" in text
+    assert "square_root.\n  batch_scaling: none" in text
     keys = [line.split(":")[0] for line in text.splitlines() if not line.strip().startswith("#")]
     assert len(keys) == sum(line.strip().startswith("# ") and not line.strip().startswith("#  ")
                             for line in text.splitlines())  # fmt: skip

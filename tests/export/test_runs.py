@@ -91,10 +91,13 @@ NO_RUN = "run: expected a run directory of `kerasbn train`; received '{run}', wh
         (write("metrics.json", b"{"), "run: expected a readable JSON file {run}/metrics.json; received "),
         (
             write("metrics.json", b'{"status": "running"}'),
-            "run: expected metrics.json with the status 'complete' or 'interrupted'; received 'running' in "
+            "run: expected metrics.json with the status 'complete', 'interrupted' or 'diverged'; received 'running' in "
             "'{run}/metrics.json'. Let the training end, or run it again.",
         ),
-        (write("metrics.json", b"[]"), "run: expected metrics.json with the status 'complete' or 'interrupted'"),
+        (
+            write("metrics.json", b"[]"),
+            "run: expected metrics.json with the status 'complete', 'interrupted' or 'diverged'",
+        ),
         (write("data.json", b"{}"), "run: expected the key 'class_names' in '{run}/data.json'; received none."),
         (
             write("data.json", b'{"class_names": 5, "schema": {}}'),

@@ -1,15 +1,18 @@
 """Tests of fit and of what it compiles: steps, decay, weight decay, class weights, patience."""
 
+import dataclasses
 import threading
 
 import keras
 import numpy as np
 import pytest
 
+from kerasbn import optimizers
 from kerasbn.checks import InputError
 from kerasbn.config import DataConfig, MLPConfig, TrainingConfig
 from kerasbn.data import Features, load_splits, prepare
 from kerasbn.models import create_model
+from kerasbn.schedules import Constant, WarmUp
 from kerasbn.training import compile_model, evaluate, fit, optimizer_of, probabilities, schedule_of
 from kerasbn.training.compile import balanced_class_weight, plan_epoch
 
@@ -65,8 +68,9 @@ def test_any_number_of_examples(examples, batch_size, steps):
 
 @pytest.mark.parametrize("batch_size", [2, 3, 32, 64, 1000])
 def test_an_epoch_covers_nearly_all_of_a_small_set(batch_size):
+    model = mlp()
     for examples in range(2, 200):
-        plan = plan_epoch(mlp(), examples, batch_size)
+        plan = plan_epoch(model, examples, batch_size)
         assert 2 <= plan.batch_size <= batch_size
         assert plan.batch_size * plan.steps <= examples
         assert examples - plan.batch_size * plan.steps <= max(1, 0.12 * examples)
@@ -135,20 +139,74 @@ def test_weight_decay_is_of_kernels_only(iris, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "momentum"),
+    ("name", "kind", "momentum", "default"),
     [
-        ("sgd", keras.optimizers.SGD, "momentum"),
-        ("rmsprop", keras.optimizers.RMSprop, "momentum"),
-        ("adam", keras.optimizers.Adam, "beta_1"),
-        ("adamw", keras.optimizers.AdamW, "beta_1"),
+        ("sgd", optimizers.SGD, "momentum", 0.0),
+        ("momentum", optimizers.SGD, "momentum", 0.9),
+        ("rmsprop", optimizers.RMSprop, "momentum", 0.0),
+        ("adam", optimizers.Adam, "beta_1", 0.9),
+        ("adamw", optimizers.AdamW, "beta_1", 0.9),
+        ("adagrad", optimizers.Adagrad, None, None),
     ],
 )
-def test_optimizers(name, kind, momentum):
-    optimizer = optimizer_of(TrainingConfig(optimizer=name, learning_rate=0.3, momentum=0.7))
+def test_optimizers(name, kind, momentum, default):
+    config = TrainingConfig(optimizer=name, learning_rate=0.3)
+    optimizer = optimizer_of(config)
     assert type(optimizer) is kind
     assert float(optimizer.learning_rate) == pytest.approx(0.3)
-    assert getattr(optimizer, momentum) == 0.7
     assert not optimizer.weight_decay
+    assert getattr(optimizer, "epsilon", 1e-8) == 1e-8  # the course's
+    if momentum is not None:
+        assert getattr(optimizer, momentum) == pytest.approx(default)
+        optimizer = optimizer_of(dataclasses.replace(config, momentum=0.7))
+        assert getattr(optimizer, momentum) == pytest.approx(0.7)
+
+
+def test_rates_are_scaled_with_the_batch_where_asked():
+    config = TrainingConfig(learning_rate=0.1, batch_size=256)
+    for rule, factor in (("none", 1), ("linear", 4), ("square_root", 2)):
+        scaled = dataclasses.replace(config, batch_scaling=rule)
+        assert schedule_of(scaled)(0.0) == pytest.approx(0.1 * factor)
+        assert float(optimizer_of(scaled).learning_rate) == pytest.approx(0.1 * factor)
+
+
+def test_a_schedule_by_steps(iris):
+    """A warm-up by steps, in executions of several: each step has its own rate."""
+    schedule = WarmUp(Constant(0.1), warmup_steps=10)
+    plan = plan_epoch(mlp(), len(iris.train), 16)
+    assert plan.in_one > 1
+    histories = [
+        fit(mlp(), iris.train, iris.validation, TrainingConfig(epochs=3, batch_size=16, schedule=s, schedule_unit=u))
+        for s, u in ((schedule, "step"), (WarmUp(Constant(0.1), warmup_steps=10 / plan.steps), "epoch"))
+    ]
+    rates = [row["learning_rate"] for row in histories[0]]
+    assert rates == pytest.approx([schedule(epoch * plan.steps) for epoch in range(3)])
+    assert [row["loss"] for row in histories[0]] == pytest.approx([row["loss"] for row in histories[1]], rel=1e-4)
+
+
+def test_a_plateau_lowers_the_rate(iris):
+    config = TrainingConfig(epochs=40, learning_rate=0.3, plateau_patience=2, plateau_factor=0.5, batch_size=16)
+    history = fit(mlp(), iris.train, iris.validation, config)
+    rate, best, since = 0.3, np.inf, 0
+    for row in history:
+        assert row["learning_rate"] == pytest.approx(rate)
+        since = 0 if row["val_loss"] < best else since + 1
+        best = min(best, row["val_loss"])
+        if since == 2:
+            rate, since = rate / 2, 0
+    assert rate < 0.3
+
+
+def test_a_loss_that_is_not_finite_ends_training_after_the_execution(iris):
+    data_ = data(1600)
+    config = TrainingConfig(epochs=3, batch_size=8, optimizer="sgd", learning_rate=1e38)
+    executions = []
+    counted = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: executions.append(batch))
+    history = fit(mlp(), data_, data(9), config, [counted])
+    assert plan_epoch(mlp(), 1600, 8).steps > 128
+    assert len(executions) <= 2
+    assert [row["epoch"] for row in history] == [1]
+    assert not np.isfinite(history[0]["loss"])
 
 
 def test_balanced_class_weight():
@@ -192,10 +250,11 @@ def test_patience_and_the_best_weights(iris):
     assert evaluate(model, iris.validation, 3)["log_loss"] == pytest.approx(history[best]["val_loss"], rel=1e-4)
 
 
-def test_stop_ends_training_after_the_epoch(iris):
+def test_stop_ends_training_after_the_step(iris):
     stop = threading.Event()
     stop.set()
-    assert len(fit(mlp(), iris.train, iris.validation, TrainingConfig(epochs=5), stop=stop)) == 1
+    assert len(fit(mlp(), iris.train, iris.validation, TrainingConfig(epochs=5), stop=stop)) == 1  # its only execution
+    assert fit(mlp(), data(1600), data(9), TrainingConfig(epochs=5, batch_size=8), stop=stop) == []
 
 
 def test_probabilities_survive_large_logits():

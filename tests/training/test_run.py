@@ -17,7 +17,6 @@ import yaml
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
-from kerasbn.callbacks import KeepBest
 from kerasbn.checks import InputError
 from kerasbn.config import (
     ConvNetConfig,
@@ -29,8 +28,9 @@ from kerasbn.config import (
     write_config,
 )
 from kerasbn.data import load_splits, run_in_chunks
-from kerasbn.training import checkpoint, resume, train
-from kerasbn.training import run as run_module
+from kerasbn.schedules import OneCycle
+from kerasbn.training import Run, checkpoint, resume, run_directory, train
+from kerasbn.training.run_directory import held
 
 FILES = [
     "config.yaml",
@@ -215,47 +215,56 @@ def test_same_numbers_in_another_process(iris_run, tmp_path):
     assert done.returncode == 0, done.stderr
     (directory,) = (tmp_path / "iris").iterdir()
     metrics = json.loads((directory / "metrics.json").read_text())
-    assert_equal(iris_run, run_module.Run(directory, metrics))
+    assert_equal(iris_run, Run(directory, metrics))
     assert f"kerasbn export {directory}" in done.stdout
 
 
-class StopAfter(checkpoint.WriteCheckpoints):
-    """Stands for a user who presses Ctrl-C, or for a crash, after an epoch."""
+class Interrupt(checkpoint.WriteCheckpoints):
+    """Stands for a user who presses Ctrl-C, or for a crash, after some steps of an epoch."""
 
-    how, epoch = "stop", 2
+    how, epoch, step = "stop", 2, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._interrupt_before(super().on_train_batch_end, batch, logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.how == "stop" and epoch + 1 == self.epoch:
-            self.model.stop_training = True  # as the first Ctrl-C does
-        super().on_epoch_end(epoch, logs)
-        if self.how == "crash" and epoch + 1 == self.epoch:
+        self._interrupt_before(super().on_epoch_end, epoch, logs)
+
+    def _interrupt_before(self, write, position, logs):
+        here = (self.state.epoch, self.state.step) == (self.epoch, self.step)
+        if here and self.how == "stop":
+            self.stop.set()  # as the first Ctrl-C does
+        write(position, logs)
+        if here and self.how == "crash":
             raise KeyboardInterrupt
 
 
-def interrupted(monkeypatch, config, how, epoch, seconds_between):
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_SECONDS_BETWEEN", seconds_between)
-        patch.setattr(checkpoint, "WriteCheckpoints", type("Stop", (StopAfter,), {"how": how, "epoch": epoch}))
+def interrupted(config, how, epoch, step=0):
+    with pytest.MonkeyPatch.context() as patch:
+        kind = type("Interrupted", (Interrupt,), {"how": how, "epoch": epoch, "step": step})
+        patch.setattr(checkpoint, "WriteCheckpoints", kind)
         if how == "stop":
             return train(config).directory
-        with pytest.raises(KeyboardInterrupt, match="To go on: kerasbn train --resume"):
+        with pytest.raises(
+            KeyboardInterrupt, match="To go on, give the same command again, or: kerasbn train --resume"
+        ):
             train(config)
         return max((Path(config.output) / "iris").iterdir())
 
 
 @pytest.mark.parametrize(
-    ("how", "epoch", "seconds_between"), [("stop", 3, 1e9), ("crash", 2, 0.0), ("crash", 2, 1e9), ("crash", 8, 0.0)]
+    ("how", "epoch", "seconds"), [("stop", 3, 1e9), ("crash", 2, 0.0), ("crash", 2, 1e9), ("crash", 8, 0.0)]
 )
-def test_a_resumed_run_is_as_if_it_never_stopped(monkeypatch, tmp_path, tree, iris_run, how, epoch, seconds_between):
-    config = config_of(tmp_path)
-    directory = interrupted(monkeypatch, config, how, epoch, seconds_between)
+def test_a_resumed_run_is_as_if_it_never_stopped(tmp_path, tree, iris_run, how, epoch, seconds):
+    config = config_of(tmp_path, checkpoint_seconds=seconds)
+    directory = interrupted(config, how, epoch)
     if how == "stop":
         metrics = json.loads((directory / "metrics.json").read_text())
         assert (metrics["status"], metrics["epochs"]) == ("interrupted", epoch)
-        assert tree(directory) == sorted([*FILES, "checkpoint.npz"])  # of use even if nobody goes on
+        assert set(tree(directory)) - {"checkpoint-before.npz"} == {*FILES, "checkpoint.npz"}  # of use even so
     else:
         assert "metrics.json" not in tree(directory)
-        assert ("checkpoint.npz" in tree(directory)) == (seconds_between == 0)
+        assert "checkpoint.npz" in tree(directory)
     keras.utils.set_random_seed(99)  # what came between must not matter
     run = resume(directory)
     assert run.directory == directory
@@ -264,44 +273,152 @@ def test_a_resumed_run_is_as_if_it_never_stopped(monkeypatch, tmp_path, tree, ir
     assert_equal(run, iris_run)
 
 
-def test_momentum_is_resumed(monkeypatch, tmp_path):
-    config = config_of(tmp_path, optimizer="sgd", momentum=0.95)
-    assert_equal(resume(interrupted(monkeypatch, config, "stop", 3, 1e9)), train(config))
+DIGITS = MLPConfig(units=(8,), dropout=0.3)
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    return train(digits_config(tmp_path_factory.mktemp("runs")))
+
+
+def digits_config(output):
+    """A run of three executions an epoch, and with all that has a state."""
+    return TrainConfig(
+        name="iris",
+        output=str(output),
+        data=DataConfig(source="digits"),
+        model=DIGITS,
+        training=TrainingConfig(
+            epochs=4, batch_size=8, optimizer="momentum", schedule=OneCycle(0.1, decay_steps=4), plateau_patience=1,
+            checkpoint_steps=1, monitor="val_loss", weight_decay=0.01,
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("how", "epoch", "step"), [("stop", 1, 52), ("stop", 2, 104), ("crash", 1, 52), ("crash", 0, 104)]
+)
+def test_resumed_within_an_epoch(tmp_path, digits_run, how, epoch, step):
+    config = digits_config(tmp_path)
+    directory = interrupted(config, how, epoch, step)
+    assert checkpoint.position(directory) == (epoch, step)
+    keras.utils.set_random_seed(99)
+    assert_equal(resume(directory), digits_run)
+
+
+def test_stopped_before_the_first_epoch_was_over(tmp_path, digits_run, capsys):
+    config = digits_config(tmp_path)
+    with pytest.raises(KeyboardInterrupt, match=r"Stopped in .*; 0 epochs and 52 steps are kept. To go on"):
+        interrupted(config, "stop", 0, 52)
+    (directory,) = (tmp_path / "iris").iterdir()
+    assert checkpoint.position(directory) == (0, 52)
+    capsys.readouterr()
+    run = train(config)  # the same command again
+    assert run.directory == directory
+    assert f"Going on with {directory}, from epoch 1, step 52." in capsys.readouterr().err
+    assert_equal(run, digits_run)
+    assert train(config).directory != directory  # and once more: that one is complete
+
+
+def test_the_same_command_goes_on_only_with_the_same_run(tmp_path, monkeypatch):
+    config = config_of(tmp_path, epochs=3)
+    directory = interrupted(config, "stop", 1)
+    other = train(dataclasses.replace(config, training=dataclasses.replace(config.training, seed=8)))
+    fresh = train(config, fresh=True)
+    with held(directory):
+        beside = train(config)
+    monkeypatch.setattr(run_directory, "environment", lambda: {"python": "2.7", "libraries": {}})
+    another_version = train(config)
+    monkeypatch.undo()
+    assert len({directory, other.directory, fresh.directory, beside.directory, another_version.directory}) == 5
+    assert train(config).directory == directory
+    assert_equal(fresh, beside)
+
+
+def test_a_run_that_another_process_trains_in(tmp_path):
+    directory = interrupted(config_of(tmp_path, epochs=3), "stop", 1)
+    command = [sys.executable, "-c", LOCKING, str(directory)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        before = sorted(path.name for path in directory.iterdir())
+        with pytest.raises(InputError) as caught:
+            resume(directory)
+        assert str(caught.value) == (
+            f"run directory: expected one that no other process is training in; received {str(directory)!r}. "
+            f"Wait for its end, or change it while it runs with `kerasbn adjust {directory}`."
+        )
+        assert sorted(path.name for path in directory.iterdir()) == before
+    finally:
+        other.kill()  # and a process that is killed lets it go
+        other.communicate()
+    assert resume(directory).metrics["status"] == "complete"
+
+
+LOCKING = """
+import pathlib, sys
+from kerasbn.training.run_directory import held
+with held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, capsys, iris_run):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    run = train(config_of(tmp_path, checkpoint_steps=1))
+    assert_equal(run, iris_run)
+    assert (
+        "The checkpoint could not be written ([Errno 28] No space left on device); training goes on, "
+        "and the one before is kept."
+    ) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop", "adamw", "adagrad"])
+def test_slots_are_resumed(tmp_path, optimizer):
+    config = config_of(tmp_path, optimizer=optimizer, momentum=None if optimizer == "adagrad" else 0.95, epochs=4)
+    assert_equal(resume(interrupted(config, "stop", 3)), train(config))
 
 
 def test_resumed_twice(monkeypatch, tmp_path, iris_run):
-    directory = interrupted(monkeypatch, config_of(tmp_path), "stop", 2, 1e9)
+    directory = interrupted(config_of(tmp_path), "stop", 2)
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "WriteCheckpoints", type("Stop", (StopAfter,), {"epoch": 4}))
+        patch.setattr(checkpoint, "WriteCheckpoints", type("Stop", (Interrupt,), {"epoch": 4}))
         assert resume(directory).metrics["epochs"] == 4
     assert_equal(resume(directory), iris_run)
 
 
-def test_killed_when_patience_was_out_but_nothing_was_written(monkeypatch, tmp_path):
-    config = config_of(tmp_path, epochs=30, patience=1, learning_rate=1.0)
+def test_killed_when_patience_was_out_but_nothing_was_written(tmp_path):
+    config = config_of(tmp_path, epochs=30, patience=1, learning_rate=1.0, checkpoint_steps=1)
     whole = train(config)
     last = whole.metrics["epochs"]
     assert last < 30
-    directory = interrupted(monkeypatch, config, "crash", last, 0.0)
+    directory = interrupted(config, "crash", last)
     assert_equal(resume(directory), whole)  # without another epoch
 
 
-def test_ctrl_c_stops_after_the_epoch(tmp_path, capsys, iris_run):
+def test_ctrl_c_stops_after_the_step(tmp_path, capsys, digits_run):
     before = signal.getsignal(signal.SIGINT)
 
-    class PressCtrlC(KeepBest):
-        def on_epoch_end(self, epoch, logs=None):
-            super().on_epoch_end(epoch, logs)
-            if epoch == 1:
+    class PressCtrlC(checkpoint.WriteCheckpoints):
+        def on_train_batch_begin(self, batch, logs=None):
+            if (self.state.epoch, batch) == (1, 52):
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "KeepBest", PressCtrlC)
-        run = train(config_of(tmp_path))
-    assert (run.metrics["status"], run.metrics["epochs"]) == ("interrupted", 2)
-    assert "Stopping at the end of this epoch. Press Ctrl-C again to stop at once." in capsys.readouterr().err
+        patch.setattr(checkpoint, "WriteCheckpoints", PressCtrlC)
+        run = train(digits_config(tmp_path))
+    assert (run.metrics["status"], run.metrics["epochs"]) == ("interrupted", 1)
+    assert checkpoint.position(run.directory) == (1, 104)
+    assert (
+        "Stopping after this step; all that is done is kept. Press Ctrl-C again to stop at once."
+        in capsys.readouterr().err
+    )
     assert signal.getsignal(signal.SIGINT) is before
-    assert_equal(resume(run.directory), iris_run)
+    assert_equal(resume(run.directory), digits_run)
 
 
 @pytest.mark.slow
@@ -322,9 +439,7 @@ def test_ctrl_c_twice_stops_at_once_and_can_be_resumed(tmp_path):
         process.wait()
     (directory,) = (tmp_path / "digits").iterdir()
     assert process.returncode == 130
-    assert (
-        f"kerasbn: Stopped in {directory}; no epoch is kept yet. To go on: kerasbn train --resume {directory}" in error
-    )
+    assert f" are kept. To go on, give the same command again, or: kerasbn train --resume {directory}" in error
     assert "Traceback" not in error
     assert not (directory / "metrics.json").exists()
 
@@ -338,7 +453,7 @@ def test_a_complete_run_is_not_resumed(iris_run):
     )
 
 
-def test_what_cannot_be_resumed(monkeypatch, tmp_path):
+def test_what_cannot_be_resumed(tmp_path):
     mine = tmp_path / ".tmp-01234567-mine"
     mine.touch()
     with pytest.raises(
@@ -350,7 +465,7 @@ def test_what_cannot_be_resumed(monkeypatch, tmp_path):
     x, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 3
     np.savez(data, x=x, y=y)
     config = dataclasses.replace(config_of(tmp_path, data, epochs=4), name="iris")
-    directory = interrupted(monkeypatch, config, "stop", 2, 1e9)
+    directory = interrupted(config, "stop", 2)
     x[7, 1] += 1e-3
     np.savez(data, x=x, y=y)
     with pytest.raises(
@@ -359,34 +474,101 @@ def test_what_cannot_be_resumed(monkeypatch, tmp_path):
         resume(directory)
     x[7, 1] -= 1e-3
     np.savez(data, x=x, y=y)
-    path, content = directory / "checkpoint.npz", (directory / "checkpoint.npz").read_bytes()
-    for damaged in (b"", content[: len(content) // 2], b"x" * 100):
-        path.write_bytes(damaged)
-        with pytest.raises(InputError) as caught:
-            resume(directory)
-        assert f"checkpoint: expected {str(path)!r} to be readable; received" in str(caught.value)
-        assert str(caught.value).endswith("It is damaged; delete it, and the run begins anew.")
-    path.write_bytes(content)
-    values = yaml.safe_load((directory / "config.yaml").read_text())
-    values["model"]["units"] = [5]
-    (directory / "config.yaml").write_text(yaml.safe_dump(values))
-    with pytest.raises(
-        InputError, match=r"checkpoint: expected the \d+ variables of this model; received \d+ of other"
-    ):
-        resume(directory)
-    path.unlink()
-    assert resume(directory).metrics["status"] == "complete"
+    resume(directory)
 
 
-def test_a_run_that_diverges_leaves_nothing(tmp_path, tree):
-    config = config_of(tmp_path, optimizer="sgd", learning_rate=1e38, epochs=2)
+@pytest.fixture
+def half_done(tmp_path):
+    """A run with two checkpoints, after epochs 1 and 2."""
+    return interrupted(config_of(tmp_path, checkpoint_steps=1), "crash", 2)
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "other", "one bit"])
+def test_a_damaged_checkpoint(half_done, damage, capsys, iris_run):
+    path, before = half_done / "checkpoint.npz", half_done / "checkpoint-before.npz"
+    content = path.read_bytes()
+    with np.load(path) as arrays:
+        middle = content.index(arrays["variable_000000"].tobytes())
+    damaged = {
+        "empty": b"",
+        "half": content[:middle],
+        "other": b"x" * 100,
+        "one bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+    }[damage]
+    path.write_bytes(damaged)
+    run = resume(half_done)
+    error = capsys.readouterr().err
+    assert f"{path} is damaged (" in error
+    assert f"; going on from the one before it, {before}: epoch " in error
+    assert_equal(run, iris_run)
+
+
+def test_both_checkpoints_damaged(half_done, tree, iris_run):
+    for name in ("checkpoint.npz", "checkpoint-before.npz"):
+        (half_done / name).write_bytes(b"x")
+    files = tree(half_done)
     with pytest.raises(InputError) as caught:
-        train(config)
+        resume(half_done)
+    assert f"checkpoint: expected '{half_done / 'checkpoint.npz'}' to be readable; received" in str(caught.value)
+    assert str(caught.value).endswith("It is damaged; delete it, and the run begins anew.")
+    assert tree(half_done) == files
+    for name in ("checkpoint.npz", "checkpoint-before.npz"):
+        (half_done / name).unlink()
+    assert_equal(resume(half_done), iris_run)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "expected", "received"),
+    [
+        ("model", "units", [5], "model.units [5]", "model.units [16]"),
+        ("training", "optimizer", "momentum", "training.optimizer momentum", "training.optimizer adam"),
+    ],
+)
+def test_a_checkpoint_of_another_run(half_done, part, key, value, expected, received):
+    path = half_done / "config.yaml"
+    content = path.read_text()
+    values = yaml.safe_load(content)
+    values[part][key] = value
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError) as caught:
+        resume(half_done)
     assert str(caught.value) == (
-        "the trained model: expected finite probabilities; received 22 of 22 that are not. "
-        "The training diverged; lower training.learning_rate."
+        f"checkpoint: expected '{half_done / 'checkpoint.npz'}' of a run with {expected}; received {received}. "
+        "Give the run its own checkpoint and config.yaml back, or delete the checkpoint and begin anew."
     )
-    assert tree(tmp_path) == []
+    path.write_text(content)
+    resume(half_done)
+
+
+def rewritten(path, change):
+    with np.load(path) as content:
+        arrays = dict(content)
+    header = json.loads(str(arrays["header"]))
+    change(header, arrays)
+    np.savez(path, **{**arrays, "header": np.array(json.dumps(header))})
+
+
+def test_a_checkpoint_of_another_version(half_done):
+    rewritten(half_done / "checkpoint.npz", lambda header, arrays: header.update(format=99, kerasbn="9.1"))
+    with pytest.raises(InputError) as caught:
+        resume(half_done)
+    assert str(caught.value) == (
+        f"checkpoint: expected format 2 in '{half_done / 'checkpoint.npz'}'; received format 99, written by "
+        "kerasbn 9.1. Go on with that version of kerasbn, or delete the checkpoint, and the run begins anew."
+    )
+    rewritten(
+        half_done / "checkpoint.npz", lambda header, arrays: (header.update(format=2), arrays.pop("variable_000000"))
+    )
+    with pytest.raises(
+        InputError, match=r"checkpoint: expected the \d+ variables of this model in .*; received \d+ of other"
+    ):
+        resume(half_done)
+
+
+def test_more_epochs_than_planned(half_done):
+    path = half_done / "config.yaml"
+    path.write_text(path.read_text().replace("epochs: 8", "epochs: 9").replace("patience: 5", "patience: null"))
+    assert resume(half_done).metrics["epochs"] == 9
 
 
 def test_names_in_other_letters(tmp_path):

@@ -54,7 +54,7 @@ def test_only_what_is_tuned_is_drawn(tune, names):
     assert drawn.training.epochs == 4
     undrawn = {
         "learning_rate": drawn.training.learning_rate == 1e-3,
-        "momentum": drawn.training.momentum == 0.9,
+        "momentum": drawn.training.momentum is None,
         "units": drawn.model.units[:1] == (7,),
         "layers": len(drawn.model.units) == 2,
         "batch_size": drawn.training.batch_size == 64,

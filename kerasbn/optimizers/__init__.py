@@ -1,0 +1,6 @@
+"""Keras's optimizers, whose rate, momentum and betas can change during training, at every step of an execution."""
+
+from kerasbn.optimizers.planned import PlannedOptimizer
+from kerasbn.optimizers.rules import SGD, Adagrad, Adam, AdamW, RMSprop
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "PlannedOptimizer", "RMSprop"]

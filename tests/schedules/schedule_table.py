@@ -1,0 +1,72 @@
+"""One schedule at least of every kind and mode, for the tests of what all have in common."""
+
+import pytest
+
+from kerasbn.schedules import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    Exponential,
+    InverseSqrt,
+    InverseTime,
+    Linear,
+    Manual,
+    OneCycle,
+    PiecewiseConstant,
+    Polynomial,
+    Staircase,
+    Triangular,
+    WarmUp,
+    clip,
+    join,
+    repeat,
+    scale,
+)
+
+# With the length of each.
+LENGTHS = {
+    Constant(0.1): 0,
+    InverseTime(0.2): None,
+    InverseTime(0.2, decay_rate=0): 0,
+    InverseTime(0.2, decay_rate=0.5, decay_steps=49, staircase=True): None,
+    Exponential(0.2): None,
+    Exponential(0.2, decay_rate=1): 0,
+    Exponential(0.2, decay_rate=0.5, decay_steps=7, staircase=True): None,
+    InverseSqrt(0.2, k=0.5): None,
+    Staircase(0.2, decay_steps=10): None,
+    Staircase(0.2, decay_steps=10, decay_rate=1): 0,
+    PiecewiseConstant((30, 60.5), (0.1, 0.01, 0.001)): 60.5,
+    PiecewiseConstant((), (0.1,)): 0,
+    Manual((0.1, 0.1, 0.05, 0.01)): 3,
+    Manual((0.1,)): 0,
+    Polynomial(0.1, decay_steps=100, end_learning_rate=0.001, power=2.5): 100,
+    Linear(0.1, decay_steps=100): 100,
+    Linear(0.1, decay_steps=99.5, end_learning_rate=0.4): 99.5,
+    Cosine(0.1, decay_steps=100, end_learning_rate=0.001): 100,
+    Cosine(0.1, decay_steps=1_000_000): 1_000_000,
+    CosineRestarts(0.1, decay_steps=10): None,
+    CosineRestarts(0.1, decay_steps=7, period_factor=3, peak_factor=0.5, end_learning_rate=0.01): None,
+    CosineRestarts(0.1, decay_steps=49, period_factor=1, peak_factor=0.9, end_learning_rate=0.01): None,
+    CosineRestarts(0.1, decay_steps=10, period_factor=1.5): None,
+    Triangular(0.1, 0.3, step_size=4): None,
+    Triangular(0.1, 0.3, step_size=40, step_size_down=9, mode="triangular2"): None,
+    Triangular(0.1, 0.3, step_size=4, mode="exp_range", decay_rate=0.99): None,
+    OneCycle(0.5, decay_steps=100): 100,
+    OneCycle(0.5, decay_steps=100, pct_start=0.4, shape="linear", three_phase=True): 100,
+    OneCycle(0.5, decay_steps=100, pct_start=0.5, three_phase=True): 100,
+    OneCycle(0.5, decay_steps=100, base_momentum=None, max_momentum=None): 100,
+    WarmUp(Cosine(0.1, decay_steps=90), warmup_steps=10): 100,
+    WarmUp(Cosine(0.1, decay_steps=90), warmup_steps=10, shape="exponential", initial_learning_rate=1e-4): 100,
+    WarmUp(InverseTime(0.1), warmup_steps=10, shape="constant", initial_learning_rate=0.01): None,
+    join([Constant(0.1), OneCycle(0.3, decay_steps=20), Constant(0.1)], [5, 30]): 30,
+    join([InverseTime(0.1)], []): None,
+    scale(Linear(0.1, decay_steps=10), 4): 10,
+    clip(InverseTime(0.1), minimum=0.01, maximum=0.05): None,
+    repeat(Linear(0.4, decay_steps=4), period=4, times=3): 12,
+    repeat(Staircase(0.4, decay_steps=3), period=49): None,
+    repeat(WarmUp(OneCycle(0.4, decay_steps=4), warmup_steps=3), period=7): None,
+    scale(clip(join([WarmUp(Constant(0.1), 5), repeat(Cosine(0.1, 9), 10, times=2)], [20]), 0.001), 2): 40,
+}
+SCHEDULES = tuple(LENGTHS)
+
+all_schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
