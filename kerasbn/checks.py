@@ -23,6 +23,8 @@ class InputError(ValueError):
         kerasbn.checks.InputError: momentum: expected a number in [0, 1); received 1.5. The usual value is 0.99.
     """
 
+    ag_pass_through = True  # TensorFlow raises it out of a tf.function as it is, not as a StagingError
+
     def __init__(self, subject: str, expected: str | None = None, received: Any = None, remedy: str = "") -> None:
         # Keras makes what a layer's call raises anew, with one text: that is the message as it stands.
         message = subject if expected is None else f"{subject}: expected {expected}; received {received}."

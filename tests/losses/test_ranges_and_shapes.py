@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from written_out import IDS, LOGITS, ONE_HOT, RNG, RUNS, oracle, rows
 
+from kerasbn.checks import InputError
 from kerasbn.losses import SoftmaxCrossEntropy
 from kerasbn.losses.softmax import FEW_CLASSES
 
@@ -137,3 +138,8 @@ def test_smoothing_weight_ignored_class_and_masked_classes_together(run, y):
     assert np.isfinite(gradient).all()
     assert not gradient.numpy()[:, 3].any()
     assert not gradient.numpy()[1::3].any()
+
+
+def test_a_message_comes_out_of_a_function_of_the_users_as_it_is():
+    with pytest.raises(InputError, match=r"^y_true: expected integer labels of the logits' shape \(2, 4\)"):
+        tf.function(lambda y, z: SoftmaxCrossEntropy()(y, z))(tf.constant([1, 2, 3]), tf.ones((2, 4)))
