@@ -4,28 +4,18 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 
 from kerasbn.adjustments import Adjustments, Record, Request, in_force
+from kerasbn.callbacks.learning_rate import LearningRateDecay
 from kerasbn.checks import InputError
 from kerasbn.config import Change
 from kerasbn.optimizers import PlannedOptimizer
 from kerasbn.statistics.graph import layers_within
 
 _Values = Mapping[str, float | None]
-
-
-class Decay(Protocol):
-    """What owns the learning rate and the momentum, as `kerasbn.callbacks.LearningRateDecay` does."""
-
-    multiplier: float
-    momentum: float | None
-
-    def rate_now(self, batch: int) -> float:
-        """Return the rate of the next update, which is the first of the execution that begins with a batch."""
-        ...
 
 
 class ApplyAdjustments(keras.callbacks.Callback):
@@ -65,7 +55,7 @@ class ApplyAdjustments(keras.callbacks.Callback):
     def __init__(
         self,
         adjustments: Adjustments,
-        decay: Decay,
+        decay: LearningRateDecay,
         say: Callable[[str], None],
         stop: threading.Event | None = None,
         *,

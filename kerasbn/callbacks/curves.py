@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kerasbn.callbacks.progress import done_of_epoch
 from kerasbn.live_curves import Watch
 
 
@@ -16,6 +17,7 @@ class ShowCurves(keras.callbacks.Callback):
     Args:
         report: Where to; see `kerasbn.live_curves.watching`.
         history: The epochs so far, one dict each, which grows while training goes on.
+        steps_per_epoch: Steps in a whole epoch, where `fit` goes on within one; None: those of `fit`.
 
     Example:
         >>> history = []
@@ -26,9 +28,11 @@ class ShowCurves(keras.callbacks.Callback):
         training: epoch 1/1  loss ...
     """
 
-    def __init__(self, report: Watch, history: Sequence[Mapping[str, float]]) -> None:
+    def __init__(
+        self, report: Watch, history: Sequence[Mapping[str, float]], steps_per_epoch: int | None = None
+    ) -> None:
         super().__init__()
-        self.report, self.history = report, history
+        self.report, self.history, self.steps_per_epoch = report, history, steps_per_epoch
         self.epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -40,7 +44,7 @@ class ShowCurves(keras.callbacks.Callback):
         if self.report.due:
             running = {name: float(value) for name, value in (logs or {}).items()}
             rate = float(self.model.optimizer.learning_rate)
-            done = self.epoch + (batch + 1) / self.params["steps"]
+            done = self.epoch + done_of_epoch(batch, self.params["steps"], self.steps_per_epoch)
             self.report.show([*self.history, {**running, "epoch": done, "learning_rate": rate}])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

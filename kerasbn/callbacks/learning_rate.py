@@ -12,7 +12,8 @@ import tensorflow as tf
 from kerasbn import checks
 from kerasbn.checks import InputError
 from kerasbn.optimizers import PlannedOptimizer
-from kerasbn.schedules import Manual, PiecewiseConstant, Schedule
+from kerasbn.schedules import Manual, PiecewiseConstant, Schedule, WarmUp
+from kerasbn.schedules.composition import Clipped, Joined, Scaled
 
 _STATE = ("multiplier", "momentum", "momentum_before", "first")
 
@@ -166,6 +167,8 @@ class LearningRateDecay(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Raise an `InputError` if the rate, or the momentum, cannot be set."""
+        if self._ending is not None:  # an earlier fit was left in the middle of an epoch
+            self._first = {}
         self._ending = None
         optimizer = self._optimizer()
         if hasattr(optimizer, "optimizers"):
@@ -334,6 +337,12 @@ def _batches_done(optimizer: Any) -> int:
 
 def _end_of(schedule: Callable[[float], float]) -> float | None:
     """Return where a schedule ends that is not meant to go on with its last rate; None if there is no such place."""
+    if isinstance(schedule, Scaled | Clipped):
+        return _end_of(schedule.schedule)
+    if isinstance(schedule, Joined | WarmUp):
+        last = schedule.schedule if isinstance(schedule, WarmUp) else schedule.schedules[-1]
+        end = _end_of(last)
+        return None if end is None else schedule.length - last.length + end  # type: ignore[operator]
     if not isinstance(schedule, Schedule) or isinstance(schedule, PiecewiseConstant) or not schedule.length:
         return None
     if isinstance(schedule, Manual):

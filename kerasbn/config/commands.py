@@ -13,10 +13,12 @@ from kerasbn.config.training import TrainConfig
 
 @dataclass(frozen=True)
 class Change:
-    """A change of a run while it trains: other values from the next step on, the last change undone, or the end.
+    """A change of a run while it trains: other values from here on, the last change undone, or the end.
+
+    It takes effect at the next execution: before the next step, or at most 64 steps later where several are one call.
 
     Args:
-        learning_rate: Learning rate at the next step, above 0; the schedule goes on from there in proportion.
+        learning_rate: Learning rate from there, above 0; the schedule goes on from there in proportion.
         momentum: Weight of the old average of gradients, in [0, 1); beta_1 of adam and adamw.
         dropout: Share of the units that each dropout layer drops, in [0, 1).
         stop: Whether training ends.
@@ -58,12 +60,12 @@ class Change:
 
 @dataclass(frozen=True)
 class AdjustConfig:
-    """Which run is changed while it trains, and how: from its next step on, or when it is resumed.
+    """Which run is changed while it trains, and how: from its next execution on, or when it is resumed.
 
     Args:
         run: Run directory of `kerasbn train`, runs/<name>/<time>; or runs/<name>: its newest run that is not
             complete.
-        learning_rate: Learning rate at the next step, above 0; the schedule goes on from there in proportion.
+        learning_rate: Learning rate at the next execution, above 0; the schedule goes on from there in proportion.
         momentum: Weight of the old average of gradients, in [0, 1); beta_1 of adam and adamw.
         dropout: Share of the units that each dropout layer drops, in [0, 1).
         stop: Whether training ends.

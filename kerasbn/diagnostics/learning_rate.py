@@ -57,7 +57,8 @@ def find_learning_rate(
     and an update then takes several batches, whose mean loss counts. A model without weights is built, as by `fit`.
 
     What cannot be seen from here is not restored: the order in which a `tf.data.Dataset` with `shuffle` will come the
-    next time, the state of a data source of the user's own, TensorFlow's stateful random operations.
+    next time, the state of a data source of the user's own, random numbers of `keras.random` without a seed generator,
+    and TensorFlow's stateful random operations.
 
     Args:
         model: Compiled. Its loss is that of `model.compute_loss`, with regularisation, and with layers in training

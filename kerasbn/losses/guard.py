@@ -26,7 +26,8 @@ def refuse_softmax(model: keras.Model) -> None:
 
     The model is traced for inference and its outputs followed backwards, through changes of shape, order and dtype: a
     Softmax or Activation layer, `Dense(..., activation="softmax")`, `keras.ops.softmax`, in nested models and in
-    layers of one's own too. Logarithms of probabilities are logits.
+    layers of one's own too. Logarithms of probabilities are logits. Not seen are a softmax inside a `tf.function` of
+    the layer's own, and one that further arithmetic follows, such as dropout.
 
     Args:
         model: With known inputs; of others nothing is seen. `SoftmaxCrossEntropy` looks again when training starts.
@@ -50,6 +51,30 @@ def refuse_softmax(model: keras.Model) -> None:
     traced = tf.function(lambda *inputs: flat(list(inputs), training=False), autograph=False)
     for output in traced.get_concrete_function(*specs).outputs:
         _refuse_origin(output)
+
+
+def refuse_swapped(y_true: np.ndarray, y_pred: tf.Tensor, axis: int) -> None:
+    """Raise InputError if predictions with known values are one-hot and labels are not: they are each other's.
+
+    Args:
+        y_true: One-hot or soft labels.
+        y_pred: Logits of the same shape.
+        axis: The class axis.
+
+    Raises:
+        InputError: If they are in the wrong order.
+
+    Example:
+        >>> refuse_swapped(np.array([[0.1, 0.9], [0.8, 0.2]]), tf.constant([[0.0, 1.0], [1.0, 0.0]]), -1)
+        Traceback (most recent call last):
+        kerasbn.checks.InputError: y_pred: expected logits; received rows of zeros and a single one, ...
+    """
+    if tf.is_symbolic_tensor(y_pred):
+        return
+    values = np.asarray(y_pred, "float64")
+    one_hot = values.size > values.shape[axis] and np.isin(values, (0, 1)).all() and (values.sum(axis) == 1).all()
+    if one_hot and (np.asarray(y_true, "float64") % 1 != 0).any():
+        raise InputError("y_pred", "logits", "rows of zeros and a single one, as one-hot labels are", _SWAPPED)
 
 
 def refuse_probabilities(y_pred: tf.Tensor, axis: int) -> None:

@@ -160,6 +160,7 @@ class SoftmaxCrossEntropy(keras.losses.Loss):
         known = tf.get_static_value(y_true if isinstance(y_true, tf.Tensor) else y)
         if known is not None and not is_whole:
             guard.refuse_no_distributions(known, self.axis)
+            guard.refuse_swapped(known, logits, self.axis)
         if known is not None and is_whole and mask is None and not tf.executing_eagerly():
             with tf.init_scope():  # a constant can raise even where XLA compiles
                 labels.whole_numbers(tf.constant(known), logits.shape[self.axis], self.ignore_class)

@@ -247,7 +247,8 @@ class WriteCheckpoints(keras.callbacks.Callback):
             return  # the one before is the way back
         begun = time.monotonic()
         try:
-            save(self.directory, self.model, self.state, self.identity)
+            if not save(self.directory, self.model, self.state, self.identity):
+                self.say("A weight or a slot of the optimizer is not finite: the checkpoint before is kept.")
         except OSError as error:  # a full disk: training is worth more than the way back
             self.say(f"The checkpoint could not be written ({error}); training goes on, and the one before is kept.")
         now = time.monotonic()

@@ -83,7 +83,7 @@ def optimizer_of(config: TrainingConfig) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-class Plan(NamedTuple):
+class EpochPlan(NamedTuple):
     """How an epoch is cut.
 
     Args:
@@ -97,7 +97,7 @@ class Plan(NamedTuple):
     in_one: int
 
 
-def plan_epoch(model: keras.Model, examples: int, batch_size: int) -> Plan:
+def plan_epoch(model: keras.Model, examples: int, batch_size: int) -> EpochPlan:
     """Return batches that cover nearly all examples, and how many of them to run in one call of TensorFlow.
 
     A call costs about 2 ms whatever the model: small models take many steps in one, large ones one. The cost of
@@ -124,7 +124,7 @@ def plan_epoch(model: keras.Model, examples: int, batch_size: int) -> Plan:
     seconds = 3 * multiplications * batch_size / _MULTIPLICATIONS_PER_SECOND
     most = int(min(_MAX_STEPS, steps, max(1, _SECONDS / max(seconds, 1e-9))))
     in_one = next(n for n in range(most, 0, -1) if steps % n <= _LEFT_OUT * steps)
-    return Plan(batch_size, steps // in_one * in_one, in_one)
+    return EpochPlan(batch_size, steps // in_one * in_one, in_one)
 
 
 def balanced_class_weight(labels: np.ndarray) -> list[float]:

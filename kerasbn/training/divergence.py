@@ -142,6 +142,8 @@ def find_origin(
         until = (epoch + 1, 0) if last + 1 == plan.steps else (epoch, last + 1)
         go_on(model, train, validation, config, state, [_Examine(batches)], adjust=adjust, until=until)
     except _Found as found:
+        if adjust is not None:
+            adjust.on_train_end()  # Keras's fit was left before it could tell: dropout is as built again
         rate = float(model.optimizer.learning_rate)
         return Origin(epoch + 1, state.step + 1 - (found.what == "weights"), rate, found.layer, found.what)
     return None

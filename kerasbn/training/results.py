@@ -77,7 +77,7 @@ def _write_examples(path: Path, inputs: Inputs, predicted: np.ndarray) -> None:
         np.savez(temporary, **plain, probabilities=predicted.astype(np.float32))
 
 
-def is_complete(config: TrainingConfig, state: State) -> bool:
+def is_over(config: TrainingConfig, state: State) -> bool:
     """Return whether there is nothing left to train: all epochs, patience out, or diverged."""
     if not state.history:
         return False
@@ -100,7 +100,7 @@ def finish(
 ) -> Run:
     """Write what a run ends with: the model, its figures, the picture; metrics.json, last, says it is whole."""
     classes = len(splits.class_names)
-    ended = "complete" if is_complete(config.training, state) else "interrupted"
+    ended = "complete" if is_over(config.training, state) else "interrupted"
     metrics = {
         "status": ended if origin is None else "diverged",
         "epochs": int(state.history[-1]["epoch"]),

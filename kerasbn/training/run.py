@@ -4,7 +4,8 @@ import contextlib
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -25,7 +26,7 @@ from kerasbn.training.compile import compile_model, plan_epoch
 from kerasbn.training.divergence import Origin, find_origin
 from kerasbn.training.fit import go_on
 from kerasbn.training.interrupt import interruptible
-from kerasbn.training.results import Run, finish, is_complete
+from kerasbn.training.results import Run, finish, is_over
 from kerasbn.training.run_directory import held, identity, new_directory, read_metrics, read_object, unfinished
 from kerasbn.training.state import History, State, new_state
 
@@ -111,17 +112,24 @@ def _saying_what_was_kept(directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reporting(
-    config: TrainConfig, history: History, watch: bool
-) -> Iterator[tuple[Report, list[keras.callbacks.Callback]]]:
+def _reporting(begun: Begun, history: History, watch: bool) -> Iterator[tuple[Report, list[keras.callbacks.Callback]]]:
     """Give what says how far training is, and the callbacks that tell it."""
+    config, steps = begun.config, begun.steps_per_epoch
     description, epochs = f"training {config.model_name}", config.training.epochs
     if watch:
         with watching(description, epochs) as report:
-            yield report, [ShowCurves(report, history), ShowProgress(report)]
+            yield report, [ShowCurves(report, history, steps), ShowProgress(report, steps)]
     else:
         with reporting(description, epochs, "epoch") as report:
-            yield report, [ShowProgress(report)]
+            yield report, [ShowProgress(report, steps)]
+
+
+@contextlib.contextmanager
+def _telling_warnings(say: Callable[[str], None]) -> Iterator[None]:
+    """Say warnings as lines of the report, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *rest, **others: say(str(message))
+        yield
 
 
 def _origin(begun: Begun, state: State, directory: Path, report: Report) -> Origin | None:
@@ -138,7 +146,11 @@ def _origin(begun: Begun, state: State, directory: Path, report: Report) -> Orig
         diverged = (state.epoch - 1, last - model.steps_per_execution, last - 1)
     unknown = Origin(diverged[0] + 1, diverged[2] + 1, float(model.optimizer.learning_rate), None, what)
     report.say(f"The {what} is not finite; going back to the last checkpoint, to see where that began.")
-    content = checkpoint.read(directory, report.say)
+    try:
+        content = checkpoint.read(directory, report.say)
+    except InputError as error:  # the best epoch is worth more than to know where it began
+        report.say(str(error))
+        return unknown
     if content is None:
         return unknown
     again = new_state(training, state.steps_per_epoch)
@@ -153,37 +165,26 @@ def _train(begun: Begun, directory: Path, watch: bool) -> Run:
     config, training, model = begun.config, begun.config.training, begun.model
     state = new_state(training, begun.steps_per_epoch)
     with _saying_what_was_kept(directory):
-        with (
-            _reporting(config, state.history, watch) as (report, shown),
-            interruptible(report.say) as stop,
-        ):
+        with _reporting(begun, state.history, watch) as (report, shown):
             report.say(_in_words(begun.splits))
             content = checkpoint.read(directory, report.say)
             if content is not None:
                 checkpoint.restore(content, model, state, identity(config))
                 report.say(f"Going on with {directory}, from epoch {state.epoch + 1}, step {state.step}.")
-            write = checkpoint.WriteCheckpoints(
-                directory,
-                state,
-                identity(config),
-                training.checkpoint_steps,
-                training.checkpoint_seconds,
-                stop,
-                report.say,
-            )
-            adjust = ApplyAdjustments(Adjustments(directory), state.decay, report.say, stop)
-            if not is_complete(training, state):  # else it was killed between its last epoch and its end
-                prepared = begun.prepared
-                go_on(
-                    model,
-                    prepared.train,
-                    prepared.validation,
-                    training,
-                    state,
-                    [*shown, write],
-                    adjust=adjust,
-                    stop=stop,
-                )
+            if not is_over(training, state):  # else it was killed between its last epoch and its end
+                train, validation = begun.prepared.train, begun.prepared.validation
+                with interruptible(report.say) as stop, _telling_warnings(report.say):
+                    adjust = ApplyAdjustments(Adjustments(directory), state.decay, report.say, stop)
+                    write = checkpoint.WriteCheckpoints(
+                        directory,
+                        state,
+                        identity(config),
+                        training.checkpoint_steps,
+                        training.checkpoint_seconds,
+                        stop,
+                        report.say,
+                    )
+                    go_on(model, train, validation, training, state, [*shown, write], adjust=adjust, stop=stop)
             origin = _origin(begun, state, directory, report)
         if state.keep_best.epoch is None:
             raise _nothing_to_keep(directory, state, origin)

@@ -2,10 +2,10 @@
 
 python scripts/benchmarks/fashion_mnist.py [--data FILE.npz] [--output DIRECTORY] [--seeds 3] [--only convnet]
 
-convnet.yaml and mlp.yaml, which stand next to this program, were chosen by validation accuracy; the README says how. The
-split is the same for all seeds; weights, shuffling and dropout are not. Runs that are complete in the output directory
-are not trained again, and interrupted ones go on. Prints a table, and writes fashion_mnist.json and fashion_mnist.png
-there.
+convnet.yaml and mlp.yaml, which stand next to this program, were chosen by validation accuracy; the README says how.
+The split is the same for all seeds; weights, shuffling and dropout are not. Runs that are complete in the output
+directory are not trained again, and interrupted ones go on. Prints a table, and writes fashion_mnist.json and
+fashion_mnist.png there.
 """
 
 import argparse

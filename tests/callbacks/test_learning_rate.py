@@ -10,7 +10,18 @@ import tensorflow as tf
 from kerasbn import optimizers
 from kerasbn.callbacks import LearningRateDecay
 from kerasbn.checks import InputError
-from kerasbn.schedules import Constant, InverseTime, Linear, Manual, OneCycle, PiecewiseConstant, WarmUp
+from kerasbn.schedules import (
+    Constant,
+    InverseTime,
+    Linear,
+    Manual,
+    OneCycle,
+    PiecewiseConstant,
+    WarmUp,
+    clip,
+    join,
+    scale,
+)
 
 X, Y = np.random.default_rng(0).normal(size=(12, 2)).astype("float32"), np.zeros((12, 1), "float32")
 
@@ -214,7 +225,16 @@ def test_a_schedule_that_ends_before_training_does(schedule, unit, epochs, messa
 
 @pytest.mark.parametrize(
     "schedule",
-    [Manual((0.1, 0.05, 0.01)), Linear(0.1, 3), PiecewiseConstant((1,), (0.1, 0.01)), WarmUp(Constant(0.1), 1)],
+    [
+        Manual((0.1, 0.05, 0.01)),
+        Linear(0.1, 3),
+        PiecewiseConstant((1,), (0.1, 0.01)),
+        WarmUp(Constant(0.1), 1),
+        scale(Manual((0.1, 0.05, 0.01)), 2),
+        clip(PiecewiseConstant((1,), (0.1, 0.01)), minimum=0.02),
+        WarmUp(PiecewiseConstant((1,), (0.1, 0.01)), 1),
+        join([Constant(0.1), Constant(0.01)], [2]),
+    ],
     ids=lambda schedule: schedule.name,
 )
 def test_schedules_that_do_not_end_too_early(schedule):

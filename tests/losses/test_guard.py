@@ -151,3 +151,15 @@ def test_what_is_no_distribution_is_refused(y):
     constant = np.array(y, "float32")
     with pytest.raises(InputError, match="y_true: expected distributions over the classes"):
         tf.function(lambda z: SoftmaxCrossEntropy()(constant, z), autograph=False)(tf.constant([[1.5, -2.5]]))
+
+
+def test_probabilities_and_one_hot_labels_that_are_swapped():
+    probabilities, one_hot = np.array([[0.1, 0.9], [0.8, 0.2]], "float32"), np.eye(2, dtype="float32")
+    with pytest.raises(InputError) as caught:
+        SoftmaxCrossEntropy()(probabilities, one_hot)
+    assert str(caught.value) == (
+        "y_pred: expected logits; received rows of zeros and a single one, as one-hot labels are. "
+        "Are the arguments swapped? Labels come first, then logits."
+    )
+    SoftmaxCrossEntropy()(one_hot, one_hot)  # logits may be whole numbers by accident
+    SoftmaxCrossEntropy()(probabilities[:1], one_hot[:1])

@@ -1,5 +1,6 @@
 """Tests of runs that diverge: where it began is told, and what was good is kept."""
 
+import dataclasses
 import math
 import re
 
@@ -13,7 +14,8 @@ from kerasbn.callbacks import KeepBest
 from kerasbn.checks import InputError
 from kerasbn.config import Change, DataConfig, MLPConfig, TrainConfig, TrainingConfig
 from kerasbn.schedules import PiecewiseConstant
-from kerasbn.training import checkpoint, resume, state, train
+from kerasbn.training import checkpoint, resume, run_directory, state, train
+from kerasbn.training import run as run_module
 
 
 def config_of(output, **training):
@@ -84,6 +86,25 @@ def test_a_run_that_diverged_goes_on_with_another_rate(tmp_path, capsys):
     assert request(run.directory, Change(undo=True)) is None
     assert request(run.directory, Change(learning_rate=1e-40)) is None
     assert resume(run.directory).metrics["status"] == "complete"
+
+
+def test_dropout_is_as_built_in_what_is_kept(tmp_path):
+    config = config_of(tmp_path, schedule=jump_at(200), schedule_unit="step")
+    config = dataclasses.replace(config, model=MLPConfig(units=(8,), dropout=0.2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "new_directory", lambda config, manifest: with_a_request(config, manifest))
+        run = train(config)
+    assert run.metrics["status"] == "diverged"
+    assert '"dropout": 0.5' in (run.directory / "adjustments.jsonl").read_text()
+    model = keras.models.load_model(run.directory / "model.keras")
+    (dropout,) = [layer for layer in model.layers[-1].layers if isinstance(layer, keras.layers.Dropout)]
+    assert dropout.rate == 0.2
+
+
+def with_a_request(config, manifest):
+    directory = run_directory.new_directory(config, manifest)
+    assert request(directory, Change(dropout=0.5), seconds=0) is None
+    return directory
 
 
 class Diverge(KeepBest):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -364,17 +365,28 @@ with held(pathlib.Path(sys.argv[1])):
 """
 
 
-def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, capsys, iris_run):
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+def test_a_full_disk_does_not_end_training(tmp_path, monkeypatch, capsys, iris_run, tree):
+    """Files cannot grow beyond a size while checkpoints are written, after the first."""
+    save, written = checkpoint.save, []
+
+    def full(directory, *rest):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if written:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+        try:
+            return save(directory, *rest)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            written.append(tree(directory))
 
     monkeypatch.setattr(checkpoint, "save", full)
-    run = train(config_of(tmp_path, checkpoint_steps=1))
-    assert_equal(run, iris_run)
-    assert (
-        "The checkpoint could not be written ([Errno 28] No space left on device); training goes on, "
-        "and the one before is kept."
-    ) in capsys.readouterr().err
+    assert_equal(train(config_of(tmp_path, checkpoint_steps=1)), iris_run)
+    assert len(written) > 3
+    assert all(files == written[0] for files in written)  # the first checkpoint is kept, and no half one left
+    assert "checkpoint.npz" in written[0]
+    error = capsys.readouterr().err
+    assert "The checkpoint could not be written ([Errno 27] File too large" in error
+    assert "; training goes on, and the one before is kept." in error
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop", "adamw", "adagrad"])
