@@ -24,6 +24,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     Args:
         bins: M, the number of bins.
+        ignore_class: Integer labels of this class do not count, as in `SoftmaxCrossEntropy`; None: all do.
         name: Name of the metric.
         dtype: float32 or float64, of the sums; None: Keras's `floatx`, or float32 where that is float16 or bfloat16.
 
@@ -45,9 +46,18 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     Source: Naeini et al. (2015), AAAI; Guo et al. (2017), arXiv:1706.04599, section 2.
     """
 
-    def __init__(self, bins: int = 15, name: str = "expected_calibration_error", dtype: Any = None) -> None:
+    def __init__(
+        self,
+        bins: int = 15,
+        ignore_class: int | None = None,
+        name: str = "expected_calibration_error",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(name=name, dtype=weighting.checked_dtype(dtype))
         self.bins = int(checks.in_range("bins", bins, 1, integer=True))
+        if ignore_class is not None:
+            ignore_class = int(checks.in_range("ignore_class", ignore_class, integer=True))
+        self.ignore_class = ignore_class
         self.differences = self.add_weight(shape=(self.bins,), initializer="zeros", name="differences")
         self.count = self.add_weight(shape=(), initializer="zeros", name="count")
 
@@ -58,17 +68,18 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         is_whole = labels.has_whole_numbers(y, logits, -1)
         guard.refuse_probabilities(logits, -1)
         classes = tf.argmax(logits, axis=-1)
-        if is_whole:
-            y = tf.squeeze(y, -1) if y.shape.rank == logits.shape.rank else y
-            right = tf.equal(tf.cast(y, tf.int64), classes)
-        else:
-            right = tf.equal(tf.argmax(y, axis=-1), classes)
-        confidences = tf.reduce_max(tf.nn.softmax(tf.cast(logits, self.dtype)), axis=-1)
-        differences = tf.cast(right, self.dtype) - confidences
-        weights = tf.ones_like(differences)
+        weights = tf.ones_like(classes, self.dtype)
         for subject, given in (("sample_weight", sample_weight), ("mask", getattr(y_pred, "_keras_mask", None))):
             if given is not None:
-                weights *= weighting.per_row(subject, given, differences)
+                weights *= weighting.per_row(subject, given, weights)
+        if is_whole:
+            y = tf.squeeze(y, -1) if y.shape.rank == logits.shape.rank else y
+            ids, counted = labels.whole_numbers(y, logits.shape[-1], self.ignore_class, tf.not_equal(weights, 0))
+            right, weights = tf.equal(tf.cast(ids, tf.int64), classes), tf.where(counted, weights, 0)
+        else:
+            right = tf.equal(tf.argmax(tf.ensure_shape(y, logits.shape), axis=-1), classes)
+        confidences = tf.reduce_max(tf.nn.softmax(tf.cast(logits, self.dtype)), axis=-1)
+        differences = tf.cast(right, self.dtype) - confidences
         bins = tf.clip_by_value(tf.cast(tf.math.ceil(confidences * self.bins), tf.int32) - 1, 0, self.bins - 1)
         values = tf.math.multiply_no_nan(differences, weights)
         filled = tf.math.unsorted_segment_sum(tf.reshape(values, [-1]), tf.reshape(bins, [-1]), self.bins)
@@ -81,4 +92,4 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor, as JSON."""
-        return {**super().get_config(), "bins": self.bins}
+        return {**super().get_config(), "bins": self.bins, "ignore_class": self.ignore_class}

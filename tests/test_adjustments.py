@@ -264,3 +264,25 @@ def test_a_look_for_nothing_costs_microseconds(run):
     for _ in range(1000):
         taking.poll()
     assert (time.perf_counter() - begun) / 1000 < 100e-6  # 4e-6 on an ordinary machine
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id": 1, "time": 2, "step": "x", "epoch": 1}',
+        b'{"id": "a", "time": "b", "step": 1, "epoch": 1, "before": [1], "after": 3}',
+        b"[" * 100_000,
+    ],
+    ids=["a word for a number", "lists for values", "endless brackets"],
+)
+def test_records_that_make_no_sense(tmp_path, line):
+    (tmp_path / "adjustments.jsonl").write_bytes(line + b"\n")
+    with pytest.raises(InputError, match=r"adjustments: expected .* to be readable; received .* in line 1\. "):
+        read_records(tmp_path)
+
+
+def test_a_request_that_makes_no_sense_is_taken_away(tmp_path):
+    (tmp_path / "requests").mkdir()
+    (tmp_path / "requests" / "1-a.json").write_text("[" * 100_000)
+    assert Adjustments(tmp_path).poll() == []
+    assert list((tmp_path / "requests").iterdir()) == []

@@ -248,8 +248,8 @@ def test_a_busy_process_and_a_user_who_does_not_wait(run, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--learning-rate 0", "learning_rate: expected a number above 0; received 0.0."),
-        ("--learning-rate nan", "learning_rate: expected a number above 0; received nan."),
+        ("--learning-rate 0", "learning_rate: expected a number in (0, 1e+38]; received 0.0."),
+        ("--learning-rate nan", "learning_rate: expected a number in (0, 1e+38]; received nan."),
         ("--momentum 1", "momentum: expected a number in [0, 1); received 1.0."),
         ("--dropout -0.1", "dropout: expected a number in [0, 1); received -0.1."),
         ("--momentum many", "momentum: expected a number; received 'many'."),

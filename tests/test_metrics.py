@@ -60,6 +60,23 @@ def test_certainty_is_in_the_last_bin():
     assert float(metric.result()) == 0.5
 
 
+def test_an_ignored_class_does_not_count():
+    metric, kept = ExpectedCalibrationError(ignore_class=-1), ExpectedCalibrationError()
+    y = np.where(np.arange(200) % 3 == 0, -1, IDS)
+    metric.update_state(y, LOGITS)
+    kept.update_state(IDS[y >= 0], LOGITS[y >= 0])
+    assert float(metric.result()) == pytest.approx(float(kept.result()), abs=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"expected labels in \[0, 4\); received -1"):
+        kept.update_state(y, LOGITS)
+
+
+def test_a_column_of_unknown_width_is_refused():
+    metric = ExpectedCalibrationError()
+    unknown = tf.function(metric.update_state, input_signature=[tf.TensorSpec((None, None)), tf.TensorSpec((None, 4))])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
+        unknown(np.zeros((200, 1), "float32"), np.float32(LOGITS))
+
+
 def test_nothing_is_zero_and_reset():
     metric = ExpectedCalibrationError()
     assert float(metric.result()) == 0
@@ -110,7 +127,16 @@ def test_config_round_trip(tmp_path):
     metric = ExpectedCalibrationError(7, name="ece", dtype="float64")
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert type(again) is ExpectedCalibrationError
-    assert again.get_config() == metric.get_config() == {"name": "ece", "dtype": "float64", "bins": 7}
+    assert (
+        again.get_config()
+        == metric.get_config()
+        == {
+            "name": "ece",
+            "dtype": "float64",
+            "bins": 7,
+            "ignore_class": None,
+        }
+    )
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
     model.compile("sgd", "mse", metrics=[metric])
     model.save(tmp_path / "model.keras")

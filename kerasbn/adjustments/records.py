@@ -66,9 +66,12 @@ class Record:
 
 def _record(line: bytes) -> Record:
     values = json.loads(line)
-    own = {name: values[name] for name in ("id", "time", "step", "epoch")}
-    rest = {name: values[name] for name in ("before", "after", "refused") if name in values}
-    return Record(**own, change=_change(values), **rest)
+    before, after = (
+        {name: None if value is None else float(value) for name, value in values.get(key, {}).items()}
+        for key in ("before", "after")
+    )
+    own = str(values["id"]), str(values["time"]), int(values["step"]), int(values["epoch"])
+    return Record(*own, _change(values), before, after, values.get("refused"))
 
 
 def _change(values: Mapping[str, Any]) -> Change:
@@ -101,7 +104,7 @@ def read_records(run: str | os.PathLike[str]) -> list[Record]:
     for number, line in enumerate(lines, 1):
         try:
             records.append(_record(line))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             received = f"{line[:40]!r} in line {number}"
             remedy = "It is damaged: put a copy of it back, or take the line out."
             raise InputError("adjustments", f"{str(path)!r} to be readable", received, remedy) from error

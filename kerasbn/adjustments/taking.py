@@ -126,5 +126,5 @@ def _read_request(path: Path) -> Request | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Request(path, str(values.pop("id")), Change(**values))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

@@ -103,10 +103,11 @@ class ApplyAdjustments(keras.callbacks.Callback):
         # What is asked for now comes after all that was changed already.
         if self.listen and not self._to_come:
             try:
+                stopping = False
                 for request in self.adjustments.poll():
-                    self._take(request, batch)
-                    if request.change.stop:  # what was asked for after it waits until training goes on
-                        break
+                    if request.change.stop or not stopping:  # the others wait until training goes on
+                        self._take(request, batch)
+                    stopping |= request.change.stop
             except OSError as error:  # a full disk: the request stays, and training goes on
                 if str(error) != self._complaint:
                     self._complaint = str(error)

@@ -1,6 +1,5 @@
 """LearningRateDecay: the owner of the learning rate, and of the momentum where it is cycled, during training."""
 
-import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -79,7 +78,7 @@ class LearningRateDecay(keras.callbacks.Callback):
         self, schedule: Callable[[float], float], unit: str = "epoch", *, steps_per_epoch: int | None = None
     ) -> None:
         super().__init__()
-        if not callable(schedule):
+        if not callable(schedule) or isinstance(schedule, type):
             raise InputError(
                 "schedule",
                 "a function from a position to a rate",
@@ -274,10 +273,10 @@ class LearningRateDecay(keras.callbacks.Callback):
         if isinstance(self.schedule, Schedule) and len(positions) > 1:  # the same bit for bit, and ten times faster
             values = self.schedule(np.array(positions)).tolist()
         else:
-            values = [float(self.schedule(position)) for position in positions]
+            values = [_number(self.schedule(position), position) for position in positions]
         for position, value in zip(positions, values, strict=True):
-            if not math.isfinite(value) or value < 0:
-                raise InputError(f"schedule({position:g})", "a finite rate of at least 0", value)
+            if not 0 <= value <= 1e38:  # NaN neither; float32 ends a little above
+                raise InputError(f"schedule({position:g})", "a rate in [0, 1e+38]", value)
         return [self._multiplier * value for value in values]
 
     def _momenta(self, optimizer: Any, positions: list[float]) -> list[float] | None:
@@ -328,6 +327,14 @@ class LearningRateDecay(keras.callbacks.Callback):
                 f"something else set the learning rate, from {self._ending:.3g} to {rate:.3g}. It is set anew. "
                 "Leave other schedulers out; ReduceOnPlateau and `multiplier` change the rate together with this one."
             )
+
+
+def _number(value: Any, position: float) -> float:
+    """Return what a function of the user's has returned as a number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"schedule({position:g})", "a number", repr(value)) from None
 
 
 def _batches_done(optimizer: Any) -> int:

@@ -101,12 +101,19 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self.waited = checks.in_range("waited", state["waited"], 0, integer=True)
         self.cooling = checks.in_range("cooling", state["cooling"], 0, integer=True)
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Raise an `InputError` if the decay has no part in this training."""
+        if self.decay.model is not self.model:
+            remedy = "Put both in the list, the decay first."
+            raise InputError("decay", "one in the list of callbacks of the same `fit`", "one that is not", remedy)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Count the epoch, and lower the multiplier if it was one too many."""
         logs = logs or {}
         if self.monitor not in logs:
             if self.required:
-                raise InputError("monitor", f"a metric out of {sorted(logs)}", repr(self.monitor))
+                remedy = "Pass required=False if it is measured in some epochs only, as with validation_freq."
+                raise InputError("monitor", f"a metric out of {sorted(logs)}", repr(self.monitor), remedy)
             return
         value = float(logs[self.monitor])
         if self.cooling:

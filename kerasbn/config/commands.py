@@ -41,7 +41,7 @@ class Change:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.learning_rate is not None:
-            checks.in_range("learning_rate", self.learning_rate, 0, open_low=True)
+            checks.in_range("learning_rate", self.learning_rate, 0, 1e38, open_low=True)
         if self.momentum is not None:
             checks.in_range("momentum", self.momentum, 0, 1, open_high=True)
         if self.dropout is not None:

@@ -38,7 +38,7 @@ class TrainingConfig:
         decay: Formula of the learning rate by the epoch t, which is real-valued: 1.5 is in the middle of the second.
             constant a0; inverse_time a0 / (1 + decay_rate t); exponential decay_rate^t a0; inverse_sqrt
             decay_rate / sqrt(t) a0, with t at least 1.
-        decay_rate: The rate d of the formula, a number a epoch; null: 1 for inverse_time and inverse_sqrt,
+        decay_rate: The rate d of the formula, a number an epoch; null: 1 for inverse_time and inverse_sqrt,
             0.95 for exponential.
         schedule: Any schedule of kerasbn.schedules, as {name: cosine, initial_learning_rate: 0.1, decay_steps: 30},
             in place of learning_rate, decay and decay_rate; null: they decide.
@@ -96,7 +96,7 @@ class TrainingConfig:
         checks.in_range(
             "training.batch_size", self.batch_size, 2, integer=True, remedy="A batch of one has no variance."
         )
-        checks.in_range("training.learning_rate", self.learning_rate, 0, open_low=True)
+        checks.in_range("training.learning_rate", self.learning_rate, 0, 1e38, open_low=True)
         if self.momentum is not None:
             checks.in_range("training.momentum", self.momentum, 0, 1, open_high=True)
             if self.optimizer == "adagrad":
@@ -117,6 +117,14 @@ class TrainingConfig:
         if self.schedule is not None and self.decay != "constant":
             remedy = "Leave one of them out."
             raise InputError("training.decay", "constant, since there is a training.schedule", repr(self.decay), remedy)
+        cycles = self.schedule is not None and self.schedule.cycles_momentum
+        if cycles and self.beta == 0 and self.optimizer not in ("adam", "adamw"):
+            raise InputError(
+                "training.optimizer",
+                "an optimizer with a momentum, since training.schedule cycles it",
+                f"{self.optimizer!r} without",
+                "Take momentum, adam or adamw, or give the schedule base_momentum: null and max_momentum: null.",
+            )
         if self.schedule is None and self.schedule_unit != "epoch":
             remedy = "Give a training.schedule; decay formulas count epochs."
             raise InputError("training.schedule_unit", "epoch", repr(self.schedule_unit), remedy)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasbn.checks import InputError
 
 # Operations that only pass numbers on, in another shape, order or dtype.
-_PASSING = ("Cast", "EnsureShape", "ExpandDims", "Identity", "Reshape", "Squeeze", "StopGradient", "Transpose")
+_PASSING = ("Cast", "EnsureShape", "ExpandDims", "Identity", "Pack", "Reshape", "Squeeze", "StopGradient", "Transpose")
 _REFUSED = ("Softmax", "Sigmoid")
 _REMEDY = (
     'The loss has the softmax itself. Leave out the activation="softmax" of the last layer, or its Softmax layer, and '

@@ -164,6 +164,7 @@ class SoftmaxCrossEntropy(keras.losses.Loss):
         if known is not None and is_whole and mask is None and not tf.executing_eagerly():
             with tf.init_scope():  # a constant can raise even where XLA compiles
                 labels.whole_numbers(tf.constant(known), logits.shape[self.axis], self.ignore_class)
+        logits_shape = logits.shape
         logits = tf.cast(logits, self.dtype)
         axis, rank = self.axis % logits.shape.rank, logits.shape.rank
         order = [i for i in range(rank) if i != axis] + [axis]
@@ -172,6 +173,7 @@ class SoftmaxCrossEntropy(keras.losses.Loss):
         if is_whole:
             y = tf.squeeze(y, axis) if y.shape.rank == rank else y
         else:
+            y = tf.ensure_shape(y, logits_shape)  # of unknown size it may be a column, which would be broadcast
             y = tf.cast(y if axis == rank - 1 else tf.transpose(y, order), self.dtype)
         counted = None
         if mask is not None:

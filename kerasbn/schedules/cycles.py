@@ -75,7 +75,8 @@ class Triangular(Schedule):
         """Return the rate on the triangle that t is in."""
         cycle, index = self.cycle, periods(t, self.cycle, xp)
         into = xp.maximum(t - index * cycle, 0.0)
-        height = xp.minimum(into / self.step_size, (cycle - into) / (cycle - self.step_size))
+        down = self.step_size if self.step_size_down is None else self.step_size_down
+        height = xp.minimum(into / self.step_size, (cycle - into) / down)
         if self.mode == "triangular2":
             height = height * xp.power(0.5, index)
         elif self.mode == "exp_range":

@@ -50,11 +50,14 @@ def from_dict(values: Mapping[str, Any], subject: str = "schedule") -> Schedule:
     for f in fields.values():
         if f.default is dataclasses.MISSING and f.name not in values:
             raise InputError(f"{subject}.{f.name}", "a value", "none", f"{values['name']!r} has no default for it.")
-    given = {
-        key: _value(value, fields[key].type is str, f"{subject}.{key}")
-        for key, value in values.items()
-        if key != "name"
-    }
+    try:
+        given = {
+            key: _value(value, fields[key].type is str, f"{subject}.{key}")
+            for key, value in values.items()
+            if key != "name"
+        }
+    except RecursionError:  # an anchor of YAML that stands within itself
+        raise InputError("schedule", "one that does not contain itself", "one that does") from None
     try:
         return kind(**given)
     except InputError as error:

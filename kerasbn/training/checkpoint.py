@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def save(directory: Path, model: keras.Model, state: State, identity: Mapping[st
         arrays |= {f"metric_{i:06d}": v.numpy() for i, v in enumerate(model.metrics_variables)}
     header = {
         "format": FORMAT,
+        "arrays": len(arrays),
         "kerasbn": kerasbn.__version__,
         "identity": dict(identity),
         "epoch": state.epoch,
@@ -89,8 +91,15 @@ def save(directory: Path, model: keras.Model, state: State, identity: Mapping[st
 
 def _read(path: Path) -> Content:
     with path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()  # NumPy checks no sum of an array whose header is damaged
+        if broken is not None:
+            raise zipfile.BadZipFile(f"{broken!r} in it has another check sum")
+        file.seek(0)
         arrays = dict(np.load(file, allow_pickle=False))
     header = json.loads(str(arrays.pop("header"))) if "header" in arrays else {"format": 1}
+    if header.get("arrays", len(arrays)) != len(arrays):
+        raise zipfile.BadZipFile(f"{len(arrays)} of {header['arrays']} arrays are in it")
     return Content(path, header, arrays)
 
 
@@ -119,12 +128,14 @@ def read(directory: Path, say: Callable[[str], None]) -> Content | None:
         for broken, reason in damaged:
             at = f"epoch {content.header.get('epoch', 0) + 1}, step {content.header.get('step', 0)}"
             say(f"{broken} is damaged ({reason}); going on from the one before it, {path}: {at}")
-            broken.unlink()  # the next one would put it in the place of the one that is whole
+            if not isinstance(reason, OSError):  # which may have passed by the next time
+                broken.unlink()  # the next one would put it in the place of the one that is whole
         return content
     if damaged:
-        broken, reason = damaged[0]
-        remedy = "It is damaged; delete it, and the run begins anew."
-        raise InputError("checkpoint", f"{str(broken)!r} to be readable", reason, remedy)
+        reason = damaged[0][1]
+        remedy = "What is damaged cannot be gone on from; delete it, and the run begins anew."
+        names = " and ".join(repr(str(path)) for path, _ in damaged)
+        raise InputError("checkpoint", f"{names} to be readable", reason, remedy)
     return None
 
 

@@ -1,12 +1,13 @@
 """The picture of a run: loss, accuracy and learning rate by epoch."""
 
+import math
 import types
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from kerasbn import files
 
@@ -35,9 +36,16 @@ def draw(history: Sequence[dict[str, float]], best_epoch: int, title: str, path:
     for axes, (name, keys, scale) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
         for key in keys:
             label, color = _STYLE.get(key, ("validation", "C1"))
-            axes.plot(epochs, [entry[key] for entry in history], color=color, label=label, marker=".", markersize=4)
+            values = [entry[key] for entry in history]
+            if scale == "log":  # a warm-up begins with 0, which has no place there
+                values = [value if value > 0 else math.nan for value in values]
+            axes.plot(epochs, values, color=color, label=label, marker=".", markersize=4)
         axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"best epoch: {best_epoch}")
-        axes.set(xlabel="epoch", ylabel=name, yscale=scale)
+        axes.set(xlabel="epoch", ylabel=name)
+        if scale == "log" and not all(map(math.isnan, values)):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda rate, _: f"{rate:g}")  # mathtext asks for fonts that may be missing
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize="small")

@@ -14,9 +14,10 @@ import keras
 
 from kerasbn import files, layout, models
 from kerasbn.adjustments import Adjustments
+from kerasbn.adjustments.records import RECORDS
 from kerasbn.callbacks import ApplyAdjustments, ShowCurves, ShowProgress
 from kerasbn.callbacks.keep_best import not_finite
-from kerasbn.checks import InputError
+from kerasbn.checks import InputError, TaskError
 from kerasbn.config import TrainConfig, read_config
 from kerasbn.data import Prepared, Splits, labels, load_splits, prepare
 from kerasbn.live_curves import watching
@@ -99,16 +100,17 @@ def _in_words(splits: Splits) -> str:
 
 @contextlib.contextmanager
 def _saying_what_was_kept(directory: Path) -> Iterator[None]:
-    """Let `KeyboardInterrupt` say what was kept and how to go on."""
+    """Let `KeyboardInterrupt`, and what the machine could not do, say what was kept and how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError) as error:
         epoch, step = checkpoint.position(directory)
         kept = f"{epoch} epochs and {step} steps are kept" if epoch or step else "nothing is kept yet"
-        raise KeyboardInterrupt(
-            f"Stopped in {directory}; {kept}. To go on, give the same command again, "
-            f"or: kerasbn train --resume {shlex.quote(str(directory))}"
-        ) from None
+        command = f"kerasbn train --resume {shlex.quote(str(directory))}"
+        remedy = f"{kept}. To go on, give the same command again, or: {command}"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"Stopped in {directory}; {remedy}") from None
+        raise TaskError(f"{error} in {directory}; {remedy}") from error
 
 
 @contextlib.contextmanager
@@ -154,7 +156,7 @@ def _origin(begun: Begun, state: State, directory: Path, report: Report) -> Orig
     if content is None:
         return unknown
     again = new_state(training, state.steps_per_epoch)
-    checkpoint.restore(content, model, again, identity(begun.config))
+    checkpoint.restore(content, model, again, identity(begun.config, begun.splits.manifest))
     adjust = ApplyAdjustments(Adjustments(directory), again.decay, report.say, listen=False)
     return find_origin(model, prepared.train, prepared.validation, training, again, diverged, adjust) or unknown
 
@@ -169,7 +171,7 @@ def _train(begun: Begun, directory: Path, watch: bool) -> Run:
             report.say(_in_words(begun.splits))
             content = checkpoint.read(directory, report.say)
             if content is not None:
-                checkpoint.restore(content, model, state, identity(config))
+                checkpoint.restore(content, model, state, identity(config, begun.splits.manifest))
                 report.say(f"Going on with {directory}, from epoch {state.epoch + 1}, step {state.step}.")
             if not is_over(training, state):  # else it was killed between its last epoch and its end
                 train, validation = begun.prepared.train, begun.prepared.validation
@@ -178,7 +180,7 @@ def _train(begun: Begun, directory: Path, watch: bool) -> Run:
                     write = checkpoint.WriteCheckpoints(
                         directory,
                         state,
-                        identity(config),
+                        identity(config, begun.splits.manifest),
                         training.checkpoint_steps,
                         training.checkpoint_seconds,
                         stop,
@@ -198,17 +200,32 @@ def _nothing_to_keep(directory: Path, state: State, origin: Origin | None) -> Ba
     if origin is None:
         return KeyboardInterrupt()  # before the first epoch was over
     remedy = "Lower training.learning_rate."
-    if any(checkpoint.position(directory)):
+    if _is_worth_keeping(directory):
         where = shlex.quote(str(directory))
         remedy += (
-            f" The last steps that were finite are kept: `kerasbn adjust {where} --learning-rate X`, and then "
+            f" What was finite is kept: `kerasbn adjust {where} --learning-rate X`, and then "
             f"`kerasbn train --resume {where}`."
         )
-    else:
-        shutil.rmtree(directory)
-        with contextlib.suppress(OSError):  # earlier runs are in it
-            directory.parent.rmdir()
     return InputError("training", "losses that are finite", str(origin), remedy)
+
+
+def _is_worth_keeping(directory: Path) -> bool:
+    """Return whether there is anything in a run directory but its beginning: steps, results, or changes by hand."""
+    kept = any((directory / name).exists() for name in (layout.METRICS, RECORDS))
+    return kept or any(checkpoint.position(directory))
+
+
+@contextlib.contextmanager
+def _nothing_left_behind(directory: Path) -> Iterator[None]:
+    """Remove the directory of a run that cannot be, unless there is something in it that is worth keeping."""
+    try:
+        yield
+    except InputError:
+        if not _is_worth_keeping(directory):
+            shutil.rmtree(directory)
+            with contextlib.suppress(OSError):  # earlier runs are in it
+                directory.parent.rmdir()
+        raise
 
 
 def train(config: TrainConfig, *, fresh: bool = False, watch: bool = False) -> Run:
@@ -244,7 +261,7 @@ def train(config: TrainConfig, *, fresh: bool = False, watch: bool = False) -> R
     directory = None if fresh else unfinished(config, splits.manifest)
     if directory is None:
         directory = new_directory(config, splits.manifest)
-    with held(directory):
+    with held(directory), _nothing_left_behind(directory):
         files.remove_leftovers(directory, 0)
         return _train(begun, directory, watch)
 
@@ -270,7 +287,8 @@ def resume(directory: str | Path, *, watch: bool = False) -> Run:
     """
     directory = Path(directory)
     if not (directory / layout.CONFIG).is_file():
-        raise InputError("--resume", "a run directory", f"{str(directory)!r}, which has no config.yaml")
+        received = f"{str(directory)!r}, which has no {layout.CONFIG}"
+        raise InputError("--resume", "a run directory", received, "They are runs/<name>/<time>.")
     with held(directory):
         files.remove_leftovers(directory, 0)  # only now is it known to be a run, which is ours alone
         config = read_config(TrainConfig, directory / layout.CONFIG)

@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime
+import hashlib
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,11 +63,13 @@ def held(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def identity(config: TrainConfig) -> dict[str, Any]:
-    """Return what a checkpoint of a run belongs to: the model, and how it is trained."""
+def identity(config: TrainConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint of a run belongs to: the model, how it is trained, and on what."""
     model = {f"model.{key}": value for key, value in to_dict(config.model).items()}
     training = {f"training.{key}": v for key, v in to_dict(config.training).items() if key not in _LENGTH}
-    return {**model, **training}
+    # The manifest is JSON, and may be long: classes, columns, counts.
+    content = json.dumps(dict(manifest), sort_keys=True, default=str).encode()
+    return {**model, **training, "data": hashlib.sha256(content).hexdigest()[:16]}
 
 
 def read_metrics(directory: Path) -> dict[str, Any]:

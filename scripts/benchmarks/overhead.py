@@ -65,7 +65,13 @@ def measure(config: TrainConfig, epochs: int, directory: Path) -> dict[str, list
     with terminal() as stream, watching("training", epochs, stream) as report:
         adjust = ApplyAdjustments(Adjustments(directory), state.decay, report.say, stop)
         write = WriteCheckpoints(
-            directory, state, identity(config), None, training.checkpoint_seconds, stop, report.say
+            directory,
+            state,
+            identity(config, ours.splits.manifest),
+            None,
+            training.checkpoint_seconds,
+            stop,
+            report.say,
         )
         shown: list[Any] = [ShowCurves(report, state.history), ShowProgress(report), write]
         for epoch in range(epochs):

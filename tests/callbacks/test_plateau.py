@@ -100,7 +100,10 @@ def test_a_monitor_that_is_not_there():
     decay = LearningRateDecay(Constant(0.5))
     with pytest.raises(InputError) as error:
         ReduceOnPlateau(decay, "val_acc").on_epoch_end(0, {"loss": 1.0, "accuracy": 0.5})
-    assert str(error.value) == "monitor: expected a metric out of ['accuracy', 'loss']; received 'val_acc'."
+    assert str(error.value) == (
+        "monitor: expected a metric out of ['accuracy', 'loss']; received 'val_acc'. "
+        "Pass required=False if it is measured in some epochs only, as with validation_freq."
+    )
     plateau = ReduceOnPlateau(decay, "val_loss", required=False)
     plateau.on_epoch_end(0, {"loss": 1.0})
     assert plateau.state() == {"best": None, "waited": 0, "cooling": 0}
@@ -136,3 +139,15 @@ def test_bad_input(act, message):
     with pytest.raises(InputError) as error:
         act()
     assert str(error.value) == message
+
+
+def test_a_decay_that_is_not_in_the_list_is_refused():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    plateau = ReduceOnPlateau(LearningRateDecay(Constant(0.1)), "loss")
+    with pytest.raises(InputError) as error:
+        model.fit(np.ones((2, 1)), np.ones(2), callbacks=[plateau], verbose=0)
+    assert str(error.value) == (
+        "decay: expected one in the list of callbacks of the same `fit`; received one that is not. "
+        "Put both in the list, the decay first."
+    )

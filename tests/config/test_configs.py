@@ -125,7 +125,7 @@ OUT_OF_RANGE = [
         "training.optimizer: expected one of 'sgd', 'momentum', 'rmsprop', 'adam', 'adamw', 'adagrad'; "
         "received 'adm'. Did you mean 'adam'?",
     ),
-    (TrainingConfig, {"learning_rate": 0}, "training.learning_rate: expected a number above 0; received 0.0."),
+    (TrainingConfig, {"learning_rate": 0}, "training.learning_rate: expected a number in (0, 1e+38]; received 0.0."),
     (
         TrainingConfig,
         {"momentum": 0.5, "optimizer": "adagrad"},

@@ -163,3 +163,20 @@ def test_probabilities_and_one_hot_labels_that_are_swapped():
     )
     SoftmaxCrossEntropy()(one_hot, one_hot)  # logits may be whole numbers by accident
     SoftmaxCrossEntropy()(probabilities[:1], one_hot[:1])
+
+
+def test_a_column_of_unknown_width_is_no_soft_label():
+    """It would be broadcast over the classes."""
+    unknown = tf.function(
+        SoftmaxCrossEntropy(), input_signature=[tf.TensorSpec((None, None)), tf.TensorSpec((None, 3))], autograph=False
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
+        unknown(tf.ones((4, 1)), tf.ones((4, 3)))
+    assert float(unknown(tf.eye(3), tf.zeros((3, 3)))) == pytest.approx(np.log(3))
+
+
+def test_a_softmax_at_each_step_of_a_sequence_is_refused():
+    steps = keras.layers.TimeDistributed(keras.layers.Dense(3, activation="softmax"))
+    with pytest.raises(InputError, match="y_pred: expected logits"):
+        refuse_softmax(keras.Sequential([keras.Input((4, 6)), steps]))
+    refuse_softmax(keras.Sequential([keras.Input((4, 6)), keras.layers.TimeDistributed(keras.layers.Dense(3))]))

@@ -88,6 +88,18 @@ def test_a_run_that_diverged_goes_on_with_another_rate(tmp_path, capsys):
     assert resume(run.directory).metrics["status"] == "complete"
 
 
+def test_what_an_earlier_part_has_left_is_not_removed(tmp_path):
+    """A run that ended with results, goes on without checkpoints, and diverges in its first steps."""
+    run = train(config_of(tmp_path, schedule=jump_at(200), schedule_unit="step"))
+    for path in run.directory.glob("checkpoint*"):
+        path.unlink()
+    assert request(run.directory, Change(learning_rate=1e38)) is None
+    with pytest.raises(InputError, match=r"training: expected losses that are finite; .*What was finite is kept"):
+        resume(run.directory)
+    assert (run.directory / "model.keras").exists()
+    assert (run.directory / "history.csv").exists()
+
+
 def test_dropout_is_as_built_in_what_is_kept(tmp_path):
     config = config_of(tmp_path, schedule=jump_at(200), schedule_unit="step")
     config = dataclasses.replace(config, model=MLPConfig(units=(8,), dropout=0.2))

@@ -28,8 +28,8 @@ def config_of(output):
         data=DataConfig(source="digits"),
         model=ConvNetConfig(filters=(4,), units=(8,), dropout=0.2),
         training=TrainingConfig(
-            epochs=60, batch_size=8, optimizer="momentum", schedule=Cosine(0.02, decay_steps=60), seed=5,
-            label_smoothing=0.1, plateau_patience=3, plateau_factor=0.7, patience=50, checkpoint_steps=1,
+            epochs=250, batch_size=8, optimizer="momentum", schedule=Cosine(0.02, decay_steps=250), seed=5,
+            label_smoothing=0.1, plateau_patience=3, plateau_factor=0.7, patience=200, checkpoint_steps=1,
         ),
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_killed_at_random_moments(tmp_path):
         for number in range(KILLS):
             process = start(tmp_path / "killed.yaml")
             if number % 4 == 0:  # while it starts, makes its directory, or traces
-                time.sleep(moments.uniform(0, 8))
+                time.sleep(moments.uniform(0, 7))
             else:  # in a step, a validation, or a checkpoint
                 for _ in range(moments.randrange(1, 9)):
                     wait_for_a_checkpoint(tmp_path / "killed", process)

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
-from kerasbn.checks import InputError
+from kerasbn.checks import InputError, TaskError
 from kerasbn.config import (
     ConvNetConfig,
     DataConfig,
@@ -29,8 +29,8 @@ from kerasbn.config import (
     write_config,
 )
 from kerasbn.data import load_splits, run_in_chunks
-from kerasbn.schedules import OneCycle
-from kerasbn.training import Run, checkpoint, resume, run_directory, train
+from kerasbn.schedules import Manual, OneCycle
+from kerasbn.training import Run, checkpoint, results, resume, run_directory, train
 from kerasbn.training.run_directory import held
 
 FILES = [
@@ -521,8 +521,9 @@ def test_both_checkpoints_damaged(half_done, tree, iris_run):
     files = tree(half_done)
     with pytest.raises(InputError) as caught:
         resume(half_done)
-    assert f"checkpoint: expected '{half_done / 'checkpoint.npz'}' to be readable; received" in str(caught.value)
-    assert str(caught.value).endswith("It is damaged; delete it, and the run begins anew.")
+    names = f"'{half_done / 'checkpoint.npz'}' and '{half_done / 'checkpoint-before.npz'}'"
+    assert f"checkpoint: expected {names} to be readable; received" in str(caught.value)
+    assert str(caught.value).endswith("What is damaged cannot be gone on from; delete it, and the run begins anew.")
     assert tree(half_done) == files
     for name in ("checkpoint.npz", "checkpoint-before.npz"):
         (half_done / name).unlink()
@@ -568,13 +569,69 @@ def test_a_checkpoint_of_another_version(half_done):
         f"checkpoint: expected format 2 in '{half_done / 'checkpoint.npz'}'; received format 99, written by "
         "kerasbn 9.1. Go on with that version of kerasbn, or delete the checkpoint, and the run begins anew."
     )
-    rewritten(
-        half_done / "checkpoint.npz", lambda header, arrays: (header.update(format=2), arrays.pop("variable_000000"))
-    )
+
+
+def without_a_variable(header, arrays, known=True):
+    arrays.pop("variable_000000")
+    header["arrays"] -= known
+
+
+def test_a_checkpoint_of_another_shape(half_done):
+    rewritten(half_done / "checkpoint.npz", without_a_variable)
     with pytest.raises(
         InputError, match=r"checkpoint: expected the \d+ variables of this model in .*; received \d+ of other"
     ):
         resume(half_done)
+
+
+def test_a_checkpoint_that_lost_an_array(half_done, capsys, iris_run):
+    rewritten(half_done / "checkpoint.npz", lambda header, arrays: without_a_variable(header, arrays, known=False))
+    assert_equal(resume(half_done), iris_run)
+    assert "arrays are in it); going on from the one before it" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_now_is_kept(half_done, monkeypatch, iris_run):
+    read = checkpoint._read
+
+    def busy(path):
+        if path.name == "checkpoint.npz":
+            raise OSError(24, "Too many open files")
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "_read", busy)
+    assert checkpoint.read(half_done, print) is not None
+    assert (half_done / "checkpoint.npz").exists()
+
+
+def test_a_checkpoint_of_another_split(tmp_path):
+    first = interrupted(config_of(tmp_path / "a", checkpoint_steps=1), "crash", 2)
+    other = config_of(tmp_path / "b", checkpoint_steps=1, data=DataConfig(source="iris", seed=1))
+    second = interrupted(other, "crash", 1)
+    (second / "checkpoint.npz").write_bytes((first / "checkpoint.npz").read_bytes())
+    with pytest.raises(InputError, match=r"checkpoint: expected .* of a run with data \w+; received data \w+\. "):
+        resume(second)
+
+
+def test_a_full_disk_at_the_end_says_how_to_go_on(tmp_path, monkeypatch, iris_run):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    config = config_of(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(results.curves, "draw", full)
+        with pytest.raises(TaskError) as caught:
+            train(config)
+    (directory,) = (tmp_path / "iris").iterdir()
+    assert str(caught.value).startswith(f"[Errno 28] No space left on device in {directory}; ")
+    assert str(caught.value).endswith(f"the same command again, or: kerasbn train --resume {directory}")
+    assert_equal(train(config), iris_run)
+
+
+def test_a_schedule_that_the_run_cannot_follow_leaves_nothing(tmp_path, tree):
+    schedule = Manual((1e39, 0.1))
+    with pytest.raises(InputError, match=r"schedule\(0\): expected a rate in \[0, 1e\+38\]; received 1e\+39"):
+        train(config_of(tmp_path, decay="constant", decay_rate=None, schedule=schedule, epochs=2))
+    assert tree(tmp_path) == []
 
 
 def test_more_epochs_than_planned(half_done):
