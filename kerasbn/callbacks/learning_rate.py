@@ -11,8 +11,8 @@ import tensorflow as tf
 from kerasbn import checks
 from kerasbn.checks import InputError
 from kerasbn.optimizers import PlannedOptimizer
-from kerasbn.schedules import Manual, PiecewiseConstant, Schedule, WarmUp
-from kerasbn.schedules.composition import Clipped, Joined, Scaled
+from kerasbn.schedules import Schedule
+from kerasbn.schedules.ending import end_of
 
 _STATE = ("multiplier", "momentum", "momentum_before", "first")
 
@@ -304,7 +304,7 @@ class LearningRateDecay(keras.callbacks.Callback):
                 "the number of steps in an epoch is not known, so the rate changes once an epoch. "
                 "Give `fit` steps_per_epoch, or LearningRateDecay a schedule in steps and unit='step'."
             )
-        end = _end_of(self.schedule)
+        end = end_of(self.schedule)
         if end is None or not epochs or not (by_epoch or steps):
             return
         if by_epoch:
@@ -340,19 +340,3 @@ def _number(value: Any, position: float) -> float:
 def _batches_done(optimizer: Any) -> int:
     """Return how many batches an optimizer had, which under gradient accumulation is not its `iterations`."""
     return int(tf.convert_to_tensor(optimizer.variables[0]))
-
-
-def _end_of(schedule: Callable[[float], float]) -> float | None:
-    """Return where a schedule ends that is not meant to go on with its last rate; None if there is no such place."""
-    if isinstance(schedule, Scaled | Clipped):
-        return _end_of(schedule.schedule)
-    if isinstance(schedule, Joined | WarmUp):
-        last = schedule.schedule if isinstance(schedule, WarmUp) else schedule.schedules[-1]
-        end = _end_of(last)
-        return None if end is None else schedule.length - last.length + end  # type: ignore[operator]
-    if not isinstance(schedule, Schedule) or isinstance(schedule, PiecewiseConstant) or not schedule.length:
-        return None
-    if isinstance(schedule, Manual):
-        return schedule.length + 1  # the last epoch of the list is one of it
-    falls = schedule(schedule.length) < schedule(0.99 * schedule.length)
-    return schedule.length if falls else None
