@@ -16,6 +16,7 @@ from kerasbn.config import (
     ExportConfig,
     LearningRateSearchConfig,
     PredictConfig,
+    ReportConfig,
     ServeConfig,
     TrainConfig,
     TuneConfig,
@@ -87,9 +88,30 @@ def _find_rate(config: LearningRateSearchConfig, arguments: argparse.Namespace) 
 
 def _tune(config: TuneConfig, arguments: argparse.Namespace) -> None:
     _start(arguments)
-    from kerasbn.cli_output import search_with_progress, show_study
+    from kerasbn import cli_search
 
-    show_study(search_with_progress(config))
+    if arguments.preview:
+        cli_search.show_space(config)
+    elif arguments.retest is not None:
+        cli_search.show_retest(cli_search.retest_with_progress(arguments.retest, arguments.data))
+    else:
+        cli_search.show_study(cli_search.search_with_progress(config))
+
+
+def _check_retests_as_searched(arguments: argparse.Namespace) -> None:
+    others = given(arguments, TuneConfig)[:1] + ["--config"] * (arguments.config is not None)
+    others += ["--preview"] * arguments.preview
+    if arguments.retest is not None and others:
+        raise InputError("--retest", "no other keys but --data: the study has its own", others[0], "Leave it out.")
+    if arguments.retest is None and arguments.data is not None:
+        raise InputError("--data", "--retest STUDY with it", repr(arguments.data), "A search has --data.source.")
+
+
+def _report(config: ReportConfig, arguments: argparse.Namespace) -> None:
+    _start(arguments)
+    from kerasbn.tuning.report import report
+
+    print(f"report      {report(config)}")
 
 
 def _export(config: ExportConfig, arguments: argparse.Namespace) -> None:
@@ -131,12 +153,25 @@ _TRAIN = Command(
     ),
     types.MappingProxyType({"--resume": ("RUN_DIR", "go on with a run that was interrupted")}),
 )
+_TUNE = Command(
+    TuneConfig,
+    _tune,
+    "search hyperparameters and write the best config",
+    types.MappingProxyType({"--preview": "show what the search would draw, in a table and a picture; train nothing"}),
+    types.MappingProxyType(
+        {
+            "--retest": ("STUDY", "train the best trials of a study again: are its hyperparameters still good?"),
+            "--data": ("SOURCE", "with --retest: today's examples, as data.source; else those of the study"),
+        }
+    ),
+)
 _COMMANDS: Mapping[str, Command] = types.MappingProxyType(
     {
         "train": _TRAIN,
         "adjust": Command(AdjustConfig, _adjust, "change learning rate, momentum or dropout of a run, or stop it"),
         "lr-find": Command(LearningRateSearchConfig, _find_rate, "find a learning rate for a model and its data"),
-        "tune": Command(TuneConfig, _tune, "search hyperparameters and write the best config"),
+        "tune": _TUNE,
+        "report": Command(ReportConfig, _report, "write what a search has found as a page and a table"),
         "export": Command(ExportConfig, _export, "write a run's model as a versioned SavedModel"),
         "serve": Command(ServeConfig, _serve, "answer TensorFlow Serving's HTTP requests with a SavedModel"),
         "predict": Command(PredictConfig, _predict, "classify a file with a SavedModel"),
@@ -173,6 +208,8 @@ def _run(argv: Sequence[str]) -> None:
     arguments = parse(name, command, argv[1:])
     if command is _TRAIN:
         _check_resumes_as_begun(arguments)
+    if command is _TUNE:
+        _check_retests_as_searched(arguments)
     config: Any = from_dict(command.config, values_of(name, command, arguments))
     if arguments.print_config:
         print(commented(config))

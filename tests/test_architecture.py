@@ -24,7 +24,7 @@ ORDER = (
     ("tuning",),
     ("export",),
     ("serving",),
-    ("cli_options", "cli_output", "cli", "__main__"),
+    ("cli_options", "cli_output", "cli_search", "cli", "__main__"),
 )
 # Within a row these are allowed, and no others.
 ASIDE = (
@@ -34,6 +34,7 @@ ASIDE = (
     ("metrics", "losses"),
     ("cli", "cli_options"),
     ("cli", "cli_output"),
+    ("cli", "cli_search"),
     ("__main__", "cli"),
 )
 # A served model is an artefact: the code that made it must not be needed.

@@ -143,7 +143,7 @@ CASES = {
     ),
     "unknown command": (
         "trian",
-        "command: expected one of 'train', 'adjust', 'lr-find', 'tune', 'export', 'serve', 'predict'; "
+        "command: expected one of 'train', 'adjust', 'lr-find', 'tune', 'report', 'export', 'serve', 'predict'; "
         "received 'trian'. Did you mean 'train'?",
     ),
     "unknown option": (

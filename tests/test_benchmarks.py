@@ -53,3 +53,32 @@ def test_why_batch_norm_writes_its_results_and_picture(tmp_path):
         assert row["deviation"] == pytest.approx([row["theory"]] * 3, rel=0.3)
     picture = (tmp_path / "why_batch_norm" / "why_batch_norm.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_search_quality_writes_its_figures_and_picture(tmp_path):
+    command = [sys.executable, BENCHMARKS / "search_quality.py", "--worlds", "2", "--trials", "6", "--output", tmp_path]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    written = json.loads((tmp_path / "search_quality.json").read_text())
+    assert written["configurations"] == 2304
+    assert len(written["methods"]) == 9
+    for row in written["methods"].values():
+        assert row["worlds"] == 2
+        regrets = [value[0] for value in row["regret_by_epochs"]]
+        assert len(regrets) == 6
+        assert all(0 <= regret < 1 for regret in regrets)
+    assert written["methods"]["coarse to fine"]["less_than_random_by_trials"] == [[0.0, 0.0, 0.0]]  # its first round
+    assert (tmp_path / "search_quality.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_search_writes_its_figures(tmp_path):
+    command = [sys.executable, BENCHMARKS / "search.py", "--trials", "1", "--rounds", "1", "--long", "5"]
+    command += ["--json", tmp_path / "search.json"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    written = json.loads((tmp_path / "search.json").read_text())
+    assert set(written["overhead"]) == {"plain loop", "kerasbn", "KerasTuner"}
+    assert [row["trials"] for row in written["long"]] == [1, 2, 3, 4, 5]
+    assert all(row["weights"] > 0 for row in written["long"])

@@ -1,4 +1,4 @@
-"""Tests of what the command line shows: of a run, of a search, of a learning rate, and what to do next."""
+"""Tests of what the command line shows: of a run, of a learning rate, and what to do next."""
 
 import dataclasses
 import re
@@ -6,42 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from kerasbn.cli_output import search_with_progress, show_rates, show_run, show_study
-from kerasbn.config import DataConfig, LearningRateSearchConfig, MLPConfig, SearchConfig, TrainingConfig, TuneConfig
+from kerasbn.cli_output import show_rates, show_run
+from kerasbn.config import LearningRateSearchConfig, TrainingConfig
 from kerasbn.diagnostics import RateRange
 from kerasbn.schedules import Cosine
 from kerasbn.training import Run
-
-
-@pytest.fixture
-def config(tmp_path):
-    return TuneConfig(
-        data=DataConfig(source="iris"),
-        model=MLPConfig(units=(8,)),
-        search=SearchConfig(max_trials=1, epochs=1, tune=("learning_rate",), output=str(tmp_path)),
-    )
-
-
-def test_a_search_and_its_continuation(config, capsys):
-    first = search_with_progress(config).best
-    lines = capsys.readouterr().err.splitlines()
-    best = f"{first.score:.4g}"
-    assert lines[-1].startswith(f"searching iris: trials 1/1  trial 0: score {best}  best {best} (trial 0)  ")
-    more = dataclasses.replace(config, search=dataclasses.replace(config.search, max_trials=3))
-    result = search_with_progress(more)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "score" in line or "earlier" in line]
-    assert lines[0] == f"searching iris: trials 1/3  1 of them from earlier  best {best} (trial 0)"
-    assert [re.search(r"trials (./3)  (trial .): score", line).groups() for line in lines[1:]] == [
-        ("2/3", "trial 1"),
-        ("3/3", "trial 2"),
-    ]
-    assert f"best {result.best.score:.4g} (trial {result.best.number})  " in lines[-1]
-    show_study(result)
-    shown = capsys.readouterr().out
-    numbers = next(line for line in shown.splitlines() if "trial" in line)
-    assert re.findall(r"\d", numbers) == [str(t.number) for t in result.trials]
-    assert re.search(r"^trials +3, 1 of them from earlier$", shown, re.MULTILINE)
-
 
 FIGURES = {"examples": 10, "accuracy": 0.5, "log_loss": 0.7}
 METRICS = {"best_epoch": 1, "epochs": 2, "seconds": 1.0, "diverged": None, "validation": FIGURES, "test": FIGURES}

@@ -31,7 +31,10 @@ WITHOUT_SECTIONS = (
 NOT_RUN = (
     ("serving", "serve"),  # does not return
     ("training", "resume"),  # needs a run that was killed
-    ("tuning", "RandomSearch"),  # twenty trials
+    *(("tuning", f"{name}Search") for name in ("Grid", "Random")),  # of models that take a while
+    *(("tuning", name) for name in ("BayesianOptimization", "CoarseToFine", "Hyperband", "SuccessiveHalving")),
+    ("tuning", "Tuner"),
+    *(("tuning", name) for name in ("RetestResult", "StudyContent", "read_study")),  # of a search before
     ("tuning", "TuneResult"),  # twenty trials
 )
 

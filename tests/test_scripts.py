@@ -66,13 +66,22 @@ esac
 """
 
 
-def test_setup_installs_once_and_again_when_dependencies_change(tmp_path):
-    (tmp_path / "scripts").mkdir()
+def program(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def setup_in(directory):
+    """Put scripts/setup and what it reads into a directory, and return a Python that only says what it was asked."""
+    (directory / "scripts").mkdir()
     for name in ("scripts/setup", "pyproject.toml", "constraints.txt"):
-        shutil.copy(SCRIPTS.parent / name, tmp_path / name)
-    python = tmp_path / "python-stub"  # makes and fills no environment, but says that it was asked to
-    python.write_text(STUB.replace("PYTHON", sys.executable))
-    python.chmod(0o755)
+        shutil.copy(SCRIPTS.parent / name, directory / name)
+    return program(directory / "python-stub", STUB.replace("PYTHON", sys.executable))
+
+
+def test_setup_installs_once_and_again_when_dependencies_change(tmp_path):
+    python = setup_in(tmp_path)
 
     def calls():
         environment = {**os.environ, "PYTHON": str(python)}
@@ -96,3 +105,41 @@ def test_setup_refuses_a_python_that_it_does_not_know(tmp_path):
     result = subprocess.run([SCRIPTS / "setup"], capture_output=True, text=True, timeout=60, env=environment)
     assert result.returncode == 2
     assert result.stderr == f"scripts/setup: expected PYTHON to be Python 3.10 to 3.13; received {old}.\n"
+
+
+def test_setup_refuses_an_option_that_it_does_not_know():
+    result = subprocess.run([SCRIPTS / "setup", "--sytem"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr == "scripts/setup: expected --force or --system; received --sytem.\n"
+
+
+@pytest.mark.parametrize(
+    ("programs", "apt", "asked", "complaint"),
+    [
+        (("initdb", "chromium"), "exit 0", "", ""),
+        (("initdb",), "exit 0", "update, install --yes --no-install-recommends chromium", ""),
+        (("initdb",), "exit 1", "update", "Tests that need a program of these are skipped: chromium"),
+        (("initdb",), None, "", "Tests that need a program of these are skipped: chromium"),
+    ],
+    ids=["all there", "one is missing", "apt-get fails", "no apt-get"],
+)
+def test_setup_installs_system_packages_that_are_missing(tmp_path, programs, apt, asked, complaint):
+    python = setup_in(tmp_path)
+    path = tmp_path / "bin"  # all that this machine has
+    path.mkdir()
+    for name in ("bash", "cat", "cp", "dirname", "env", "mkdir", "sh"):
+        (path / name).symlink_to(shutil.which(name))
+    for name in programs:
+        program(path / name, "#!/bin/sh\n")
+    program(path / "sudo", '#!/bin/sh\nshift\nexec "$@"\n')
+    if apt is not None:
+        program(path / "apt-get", f'#!/bin/sh\nshift\necho "$*" >>asked\n{apt}\n')
+    environment = {**os.environ, "PYTHON": str(python), "PATH": str(path)}
+    result = subprocess.run(
+        [tmp_path / "scripts" / "setup", "--system"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    log = tmp_path / "asked"
+    assert ", ".join(log.read_text().splitlines() if log.exists() else ()) == asked
+    assert complaint in result.stderr
+    assert (tmp_path / ".venv" / "installed").exists()

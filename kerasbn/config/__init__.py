@@ -12,6 +12,7 @@ from kerasbn.config.data import DataConfig
 from kerasbn.config.documents import commented, from_dict, read_config, to_dict, write_config
 from kerasbn.config.format import FORMAT
 from kerasbn.config.models import MODEL_CONFIGS, ConvNetConfig, MLPConfig, ModelConfig, ResNetConfig
+from kerasbn.config.report import ReportConfig
 from kerasbn.config.search import SearchConfig, TuneConfig
 from kerasbn.config.training import TrainConfig, TrainingConfig
 
@@ -27,6 +28,7 @@ __all__ = [
     "MLPConfig",
     "ModelConfig",
     "PredictConfig",
+    "ReportConfig",
     "ResNetConfig",
     "SearchConfig",
     "ServeConfig",

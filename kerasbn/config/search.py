@@ -1,4 +1,4 @@
-"""Configs of a search: what is drawn, and for how long."""
+"""Configs of a search: what is drawn, by which strategy, and for how long."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -9,27 +9,63 @@ from kerasbn.checks import InputError
 from kerasbn.config.fields import check_fields
 from kerasbn.config.training import TrainConfig
 
-Tuned = Literal["learning_rate", "momentum", "units", "layers", "batch_size", "dropout", "decay_rate"]
+Strategy = Literal["random", "grid", "coarse_to_fine", "tpe", "gp", "successive_halving", "hyperband"]
+Family = Literal["mlp", "convnet", "resnet"]
+Tuned = Literal[
+    "learning_rate",
+    "momentum",
+    "units",
+    "batch_size",
+    "layers",
+    "decay_rate",
+    "dropout",
+    "kernel_size",
+    "beta_2",
+    "epsilon",
+]
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What is searched, and for how long.
+    """What is searched, by which strategy, and for how long.
 
     Args:
         max_trials: Number of trials, at least 1.
+        total_epochs: Epochs of all trials together after which no new one starts, at least 1; null: no limit.
         max_minutes: Minutes after which no new trial starts, above 0; null: no limit.
-        epochs: Passes over the training examples in each trial, at least 1.
-        tune: Which hyperparameters are drawn; the others stay as the config has them.
-        units: Smallest and largest number of hidden units of a layer (filters for convolutions), log scale.
-        layers: Smallest and largest number of hidden layers (convolutions for convnet).
+        strategy: Which trials are trained, and how far: random, grid, coarse_to_fine (random, then zooming into the
+            best), tpe and gp (Bayesian), successive_halving and hyperband (the worse trials stop early).
+        epochs: Passes over the training examples in each trial, at least 1; successive_halving and hyperband give so
+            many to their best.
+        min_epochs: Fewest passes after which successive_halving compares trials, at least 1.
+        factor: Of successive_halving and hyperband: one in so many trials goes on, for so many times the epochs; at
+            least 2.
+        executions: Models of each trial, trained from different initial weights, at least 1; their mean score counts.
+        keep_models: Of how many trials, the best ones, the trained weights are kept, at least 0.
+        tiers: How many of the course's tiers of hyperparameters are drawn, in [1, 3]. 1: learning_rate; 2: also
+            momentum, units and batch_size; 3: also layers, decay_rate, dropout and, if there are several to choose
+            from, kernel_size. momentum is drawn where the optimizer has one, other than adam's beta_1, and decay_rate
+            where training.decay is constant or inverse_time.
+        tune: Which hyperparameters are drawn, whatever the tiers; also beta_2 and epsilon, and momentum, which of adam
+            and adamw is beta_1. The others stay as the config has them. null: the tiers decide.
         learning_rate: Smallest and largest initial learning rate, log scale.
         momentum: Smallest and largest momentum; 1 - momentum is drawn on a log scale.
+        beta_2: Smallest and largest beta_2 of adam and adamw; 1 - beta_2 is drawn on a log scale.
+        epsilon: Smallest and largest epsilon of an adaptive optimizer, log scale.
         batch_size: Numbers of examples in a step to choose from.
-        dropout: Smallest and largest share of activations dropped, linear scale.
         decay_rate: Smallest and largest rate of inverse-time decay of the learning rate, log scale.
+        dropout: Smallest and largest share of activations dropped, linear scale.
+        families: Families of models to choose from, each with depth and width of its own; empty: the config's.
+        layers: Smallest and largest number of hidden layers (of a convnet convolutions, of a resnet blocks in a stage).
+        units: Smallest and largest number of hidden units of an mlp's layer, log scale.
+        filters: Smallest and largest number of filters of a convolution (of a resnet's first stage), log scale.
+        kernel_size: Heights and widths of a convnet's convolutions in pixels to choose from.
         seed: Seed of the draws, a whole number of at least 0.
         output: Directory in which studies are kept.
+        storage: URL of a database in which several processes share the study, such as postgresql://user@host/db; null:
+            a journal in the study's directory.
+        lease_seconds: Of a study in a database: time after which another process takes over the trial of one that
+            gives no sign of life, above 0.
 
     Raises:
         InputError: If a value is of another type or out of its range, or a larger bound stands first.
@@ -37,57 +73,97 @@ class SearchConfig:
     Example:
         >>> SearchConfig(max_trials=50, tune=("learning_rate", "units")).units
         (32, 256)
+
+    Source: Andrew Ng, Deep Learning Specialization, course 2, week 3: tuning process, for the tiers.
     """
 
     max_trials: int = 20
+    total_epochs: int | None = None
     max_minutes: float | None = None
+    strategy: Strategy = "coarse_to_fine"
     epochs: int = 15
-    tune: tuple[Tuned, ...] = (
-        "learning_rate",
-        "momentum",
-        "units",
-        "layers",
-        "batch_size",
-        "dropout",
-        "decay_rate",
-    )
-    units: tuple[int, int] = (32, 256)
-    layers: tuple[int, int] = (1, 3)
+    min_epochs: int = 1
+    factor: int = 3
+    executions: int = 1
+    keep_models: int = 1
+    tiers: int = 3
+    tune: tuple[Tuned, ...] | None = None
     learning_rate: tuple[float, float] = (1e-4, 1e-1)
     momentum: tuple[float, float] = (0.8, 0.99)  # averages over 5 to 100 steps
+    beta_2: tuple[float, float] = (0.99, 0.9999)  # over 100 to 10,000
+    epsilon: tuple[float, float] = (1e-9, 1e-4)
     batch_size: tuple[int, ...] = (32, 64, 128)
-    dropout: tuple[float, float] = (0.0, 0.5)
     decay_rate: tuple[float, float] = (0.01, 1.0)
+    dropout: tuple[float, float] = (0.0, 0.5)
+    families: tuple[Family, ...] = ()
+    layers: tuple[int, int] = (1, 3)
+    units: tuple[int, int] = (32, 256)
+    filters: tuple[int, int] = (8, 64)
+    kernel_size: tuple[int, ...] = (3,)
     seed: int = 0
     output: str = "studies"
+    storage: str | None = None
+    lease_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         check_fields(self, "search.")
+        self._check_budget()
+        self._check_space()
+        checks.in_range("search.seed", self.seed, 0, 2**31 - 1, integer=True)
+        if self.storage is not None and "://" not in self.storage:
+            expected = "the URL of a database, such as postgresql://user@host/db"
+            remedy = "For a directory there is search.output."
+            raise InputError("search.storage", expected, repr(self.storage), remedy)
+        checks.in_range("search.lease_seconds", self.lease_seconds, 0, open_low=True)
+
+    def _check_budget(self) -> None:
         checks.in_range("search.max_trials", self.max_trials, 1, integer=True)
+        if self.total_epochs is not None:
+            checks.in_range("search.total_epochs", self.total_epochs, 1, integer=True)
         if self.max_minutes is not None:
             checks.in_range("search.max_minutes", self.max_minutes, 0, open_low=True)
         checks.in_range("search.epochs", self.epochs, 1, integer=True)
-        if not self.tune:
+        remedy = "search.epochs is the most that a trial gets."
+        checks.in_range("search.min_epochs", self.min_epochs, 1, self.epochs, integer=True, remedy=remedy)
+        checks.in_range("search.factor", self.factor, 2, integer=True)
+        least = {"successive_halving": self.factor * self.min_epochs, "hyperband": self.factor}.get(self.strategy, 1)
+        remedy = f"{self.strategy} gives its best search.factor times the epochs of the others."
+        checks.in_range("search.epochs", self.epochs, least, integer=True, remedy=remedy)
+        checks.in_range("search.executions", self.executions, 1, integer=True)
+        checks.in_range("search.keep_models", self.keep_models, 0, integer=True)
+
+    def _check_space(self) -> None:
+        checks.in_range("search.tiers", self.tiers, 1, 3, integer=True)
+        if self.tune == () and len(self.families) < 2:
             raise InputError("search.tune", "at least one hyperparameter", "()", "Use `kerasbn train` for none.")
         for name, (low, high) in {
-            "units": (1, 2**20),
-            "layers": (1, 100),
             "learning_rate": (1e-12, 1e3),
             "momentum": (0, 1),
-            "dropout": (0, 1),
+            "beta_2": (0, 1),
+            "epsilon": (1e-12, 1),
             "decay_rate": (1e-12, 1e3),
+            "dropout": (0, 1),
+            "layers": (1, 100),
+            "units": (1, 2**20),
+            "filters": (1, 2**20),
         }.items():
             bounds = getattr(self, name)
             for bound in bounds:
-                whole = name in ("units", "layers")
-                checks.in_range(f"search.{name}", bound, low, high, open_high=high == 1, integer=whole)
+                whole, open_high = name in ("layers", "units", "filters"), name in ("momentum", "beta_2", "dropout")
+                checks.in_range(f"search.{name}", bound, low, high, open_high=open_high, integer=whole)
             if bounds[0] > bounds[1]:
                 raise InputError(f"search.{name}", "the smaller bound first", list(bounds), "Swap them.")
-        if not self.batch_size:
-            raise InputError("search.batch_size", "at least one batch size", "()")
-        for batch_size in self.batch_size:
-            checks.in_range("search.batch_size", batch_size, 2, integer=True)
-        checks.in_range("search.seed", self.seed, 0, 2**31 - 1, integer=True)
+        for name, least, what in (("batch_size", 2, "batch size"), ("kernel_size", 1, "size")):
+            choices = getattr(self, name)
+            if not choices:
+                raise InputError(f"search.{name}", f"at least one {what}", "()")
+            for choice in choices:
+                checks.in_range(f"search.{name}", choice, least, integer=True)
+        for name in ("tune", "batch_size", "families", "kernel_size"):
+            choices = getattr(self, name) or ()
+            twice = next((choice for choice in choices if choices.count(choice) > 1), None)
+            if twice is not None:
+                raise InputError(f"search.{name}", "each once", f"{twice!r} twice", "Leave one of them out.")
 
 
 @dataclass(frozen=True)

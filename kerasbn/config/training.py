@@ -33,6 +33,10 @@ class TrainingConfig:
         learning_rate: Initial learning rate a0, above 0.
         momentum: Weight of the old average of gradients, in [0, 1); beta_1 of adam and adamw; null: 0.9 for momentum,
             adam and adamw, 0 for sgd and rmsprop. adagrad has none.
+        beta_2: Weight of the old average of squared gradients of adam and adamw, in [0, 1); null: 0.999. Others have
+            none.
+        epsilon: Added to the root of that average, by rmsprop, adam, adamw and adagrad, in (0, 1]; null: 1e-8. Others
+            have none.
         weight_decay: Share of each kernel taken off at each step, times the learning rate, at least 0; gamma,
             beta and biases are left alone.
         decay: Formula of the learning rate by the epoch t, which is real-valued: 1.5 is in the middle of the second.
@@ -60,7 +64,7 @@ class TrainingConfig:
 
     Raises:
         InputError: If a value is of another type or out of its range, there is a `decay_rate` for a constant rate, a
-            momentum for adagrad, or a schedule besides a decay.
+            momentum, beta_2 or epsilon for an optimizer that has none, or a schedule besides a decay.
 
     Example:
         >>> TrainingConfig(optimizer="momentum", learning_rate=0.1, decay="inverse_time").beta
@@ -72,6 +76,8 @@ class TrainingConfig:
     optimizer: Optimizer = "adam"
     learning_rate: float = 1e-3
     momentum: float | None = None
+    beta_2: float | None = None
+    epsilon: float | None = None
     weight_decay: float = 0.0
     decay: Decay = "constant"
     decay_rate: float | None = None
@@ -99,9 +105,19 @@ class TrainingConfig:
         checks.in_range("training.learning_rate", self.learning_rate, 0, 1e38, open_low=True)
         if self.momentum is not None:
             checks.in_range("training.momentum", self.momentum, 0, 1, open_high=True)
-            if self.optimizer == "adagrad":
+        if self.beta_2 is not None:
+            checks.in_range("training.beta_2", self.beta_2, 0, 1, open_high=True)
+        if self.epsilon is not None:
+            checks.in_range("training.epsilon", self.epsilon, 0, 1, open_low=True)
+        for name, without in {
+            "momentum": ("adagrad",),
+            "beta_2": ("sgd", "momentum", "rmsprop", "adagrad"),
+            "epsilon": ("sgd", "momentum"),
+        }.items():
+            if getattr(self, name) is not None and self.optimizer in without:
                 remedy = "Leave it out, or choose another optimizer."
-                raise InputError("training.momentum", "null, since adagrad has none", self.momentum, remedy)
+                expected = f"null, since {self.optimizer} has none"
+                raise InputError(f"training.{name}", expected, getattr(self, name), remedy)
         checks.in_range("training.weight_decay", self.weight_decay, 0)
         if self.decay_rate is not None:
             # As the formulas in kerasbn.schedules, so that it is told before the data is read.

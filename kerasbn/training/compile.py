@@ -17,6 +17,7 @@ _LEFT_OUT = 0.02  # share of an epoch's steps that may be left out, so that whol
 _SECONDS = 0.25  # that one execution may take: progress and Ctrl-C wait for it
 _SCALED_FROM = 64  # examples in a batch that rates are meant for, where they are scaled
 _EPSILON = 1e-8
+_BETA_2 = 0.999
 _MULTIPLICATIONS_PER_SECOND = 2e10  # forward and backward on two ordinary CPU cores
 
 
@@ -66,7 +67,8 @@ def optimizer_of(config: TrainingConfig) -> keras.optimizers.Optimizer:
     """
     rate, decay, beta = float(schedule_of(config)(0.0)), config.weight_decay or None, config.beta
     # The course's epsilon is 1e-8, Keras's 1e-7: where gradients are small, that is a part of the step.
-    adaptive = {"weight_decay": decay, "epsilon": _EPSILON}
+    adaptive = {"weight_decay": decay, "epsilon": config.epsilon or _EPSILON}
+    betas = {"beta_1": beta, "beta_2": _BETA_2 if config.beta_2 is None else config.beta_2}
     if config.optimizer in ("sgd", "momentum"):
         optimizer = optimizers.SGD(rate, momentum=beta, weight_decay=decay)
     elif config.optimizer == "rmsprop":
@@ -74,10 +76,10 @@ def optimizer_of(config: TrainingConfig) -> keras.optimizers.Optimizer:
     elif config.optimizer == "adagrad":
         optimizer = optimizers.Adagrad(rate, **adaptive)
     elif config.optimizer == "adam":
-        optimizer = optimizers.Adam(rate, beta_1=beta, **adaptive)
+        optimizer = optimizers.Adam(rate, **betas, **adaptive)
     else:
         # Keras's AdamW decays by 0.004 where it is not told; the config's default is none.
-        optimizer = optimizers.AdamW(rate, beta_1=beta, **{**adaptive, "weight_decay": config.weight_decay})
+        optimizer = optimizers.AdamW(rate, **betas, **{**adaptive, "weight_decay": config.weight_decay})
     if config.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras_tuner
@@ -60,6 +61,24 @@ def draw(hyperparameter: kinds.HyperParameter, u: float) -> Any:
     return value
 
 
+def count_values(hyperparameter: kinds.HyperParameter) -> float:
+    """Return how many values a hyperparameter can take; infinity for a continuous one."""
+    if isinstance(hyperparameter, kinds.Int | kinds.Float):
+        if hyperparameter.min_value == hyperparameter.max_value:
+            return 1
+        if hyperparameter.step is not None:
+            return len(set(hyperparameter.values))
+        if isinstance(hyperparameter, kinds.Float):
+            return math.inf
+        return hyperparameter.max_value - hyperparameter.min_value + 1
+    return len(set(hyperparameter.values))
+
+
+def active(hp: keras_tuner.HyperParameters) -> Mapping[str, kinds.HyperParameter]:
+    """Return the hyperparameters that have a value, by name; the first one, where two share a name."""
+    return {h.name: h for h in reversed(hp.space) if h.name in hp.values and hp.is_active(h)}
+
+
 class Draws(keras_tuner.HyperParameters):
     """Hyperparameters of one trial, each drawn when the build function first asks for it.
 
@@ -72,6 +91,8 @@ class Draws(keras_tuner.HyperParameters):
         attempt: How often this trial's draws have turned out to be a repetition so far.
         given: Hyperparameters that are registered beforehand; where a build function asks for one of the same
             name and conditions, the given one's range or fixed value holds, as in KerasTuner.
+        choose: Gives the value of each hyperparameter that is asked for and active, once; None: `draw` at the
+            `uniform` number of seed, trial, attempt and name.
 
     Example:
         >>> hp = Draws(seed=0, trial=3)
@@ -82,20 +103,30 @@ class Draws(keras_tuner.HyperParameters):
     """
 
     def __init__(
-        self, seed: int, trial: int, attempt: int = 0, given: keras_tuner.HyperParameters | None = None
+        self,
+        seed: int,
+        trial: int,
+        attempt: int = 0,
+        given: keras_tuner.HyperParameters | None = None,
+        choose: Callable[[kinds.HyperParameter], Any] | None = None,
     ) -> None:
         super().__init__()
         self.seed, self.trial, self.attempt = seed, trial, attempt
+        self.choose = choose
         if given is not None:
             self.merge(given, overwrite=False)
+
+    def _chosen(self, hyperparameter: kinds.HyperParameter) -> Any:
+        if self.choose is not None:
+            return self.choose(hyperparameter)
+        return draw(hyperparameter, uniform(self.seed, self.trial, hyperparameter.name, self.attempt))
 
     def _drawn(self, register: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         known, named = len(self.space), set(self.values)
         value = register(*args, **kwargs)
         for new in self.space[known:]:
             if new.name not in named and self.is_active(new):
-                value = draw(new, uniform(self.seed, self.trial, new.name, self.attempt))
-                self.values[new.name] = value
+                value = self.values[new.name] = self._chosen(new)
         return value
 
     def Choice(self, *args: Any, **kwargs: Any) -> Any:
@@ -122,4 +153,6 @@ class Draws(keras_tuner.HyperParameters):
         """Register the hyperparameters of another space; arguments as in `keras_tuner.HyperParameters`."""
         # One at a time: whether a child is active depends on the value its parent has drawn.
         for hyperparameter in hps.space if isinstance(hps, keras_tuner.HyperParameters) else hps:
+            if overwrite and self.is_active(hyperparameter):
+                self.values.pop(hyperparameter.name, None)  # drawn anew, from the range that takes the old one's place
             self._drawn(super().merge, [hyperparameter], overwrite)

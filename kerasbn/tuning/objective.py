@@ -7,6 +7,7 @@ import keras
 import keras_tuner
 import numpy as np
 
+from kerasbn import checks
 from kerasbn.callbacks.keep_best import not_finite, sign_of
 from kerasbn.checks import InputError
 
@@ -15,12 +16,15 @@ class MisuseError(InputError):
     """A build or fit function that cannot be searched over, whatever the hyperparameters; ends the search."""
 
 
-def objective_of(objective: str | keras_tuner.Objective | None) -> keras_tuner.Objective:
+def objective_of(
+    objective: str | keras_tuner.Objective | Sequence[str | keras_tuner.Objective] | None,
+) -> keras_tuner.Objective:
     """Return a `keras_tuner.Objective` with its direction.
 
     Args:
-        objective: Name of a metric of Keras, with or without "val_": its direction is known. Or an Objective.
-            None: the number that `HyperModel.fit` returns, to be minimised.
+        objective: Name of a metric of Keras, with or without "val_": its direction is known. Or an Objective. Or a
+            list of these: the sum of those to be minimised less the sum of those to be maximised, to be minimised
+            under the name "multi_objective". None: the number that `HyperModel.fit` returns, to be minimised.
 
     Returns:
         The Objective.
@@ -31,11 +35,21 @@ def objective_of(objective: str | keras_tuner.Objective | None) -> keras_tuner.O
     Example:
         >>> objective_of("val_accuracy").direction
         'max'
+        >>> objective_of(["val_loss", "val_accuracy"]).get_value({"val_loss": 0.5, "val_accuracy": 0.75})
+        -0.25
     """
-    if isinstance(objective, keras_tuner.Objective) and objective.direction not in ("min", "max"):
-        raise InputError("objective: direction", "'min' or 'max'", repr(objective.direction))
-    if objective is not None and not isinstance(objective, str | keras_tuner.Objective):
-        raise InputError("objective", "the name of one metric or a keras_tuner.Objective", repr(objective))
+    if isinstance(objective, list | tuple):
+        parts = [objective_of(part) for part in objective]
+        names = [part.name for part in parts]
+        if not parts or len(set(names)) < len(names) or any(part is None for part in objective):
+            raise InputError("objective", "a list of different metrics", objective)
+        return keras_tuner.oracles.RandomSearchOracle(objective=parts).objective
+    if isinstance(objective, keras_tuner.Objective):
+        if objective.direction not in ("min", "max"):
+            raise InputError("objective: direction", "'min' or 'max'", repr(objective.direction))
+        return objective
+    if objective is not None and not isinstance(objective, str):
+        raise InputError("objective", "the name of a metric, a keras_tuner.Objective or a list of these", objective)
     try:
         # An oracle knows the directions of Keras's metrics, and is the public way to ask for them.
         return keras_tuner.oracles.RandomSearchOracle(objective=objective).objective
@@ -46,6 +60,51 @@ def objective_of(objective: str | keras_tuner.Objective | None) -> keras_tuner.O
             repr(objective),
             f'Give the direction: keras_tuner.Objective("{objective}", direction="min") or "max".',
         ) from None
+
+
+def settings_of(objective: keras_tuner.Objective) -> dict[str, Any]:
+    """Return JSON that `from_settings` makes the objective of.
+
+    Args:
+        objective: The objective.
+
+    Returns:
+        Its "name" and "direction"; of several also "objectives", the same of each.
+
+    Example:
+        >>> settings_of(objective_of("val_loss"))
+        {'name': 'val_loss', 'direction': 'min'}
+    """
+    settings: dict[str, Any] = {"name": objective.name, "direction": objective.direction}
+    if parts := getattr(objective, "objectives", None):
+        settings["objectives"] = [settings_of(part) for part in parts]
+    return settings
+
+
+def from_settings(settings: Mapping[str, Any]) -> keras_tuner.Objective:
+    """Return the objective that `settings_of` was called on."""
+    if "objectives" in settings:
+        return objective_of([from_settings(part) for part in settings["objectives"]])
+    return keras_tuner.Objective(settings["name"], settings["direction"])
+
+
+def with_objective(metrics: Mapping[str, Any], objective: keras_tuner.Objective) -> dict[str, Any]:
+    """Return metrics with the value of the objective among them, where it follows from them.
+
+    Args:
+        metrics: Metrics of an epoch by name.
+        objective: The objective, which may be a sum of several of them.
+
+    Returns:
+        The metrics, with the objective under its name.
+
+    Example:
+        >>> with_objective({"loss": 0.5, "accuracy": 0.75}, objective_of(["loss", "accuracy"]))
+        {'loss': 0.5, 'accuracy': 0.75, 'multi_objective': -0.25}
+    """
+    if objective.name in metrics or not objective.has_value(metrics):
+        return dict(metrics)
+    return {**metrics, objective.name: objective.get_value(metrics)}
 
 
 def _table(history: keras.callbacks.History) -> list[dict[str, float]]:
@@ -64,13 +123,31 @@ def best_of(rows: Sequence[Mapping[str, float]], objective: keras_tuner.Objectiv
     return dict(max(finite, key=lambda row: sign * row[objective.name], default=rows[0]))
 
 
-def metrics_of(result: Any, objective: keras_tuner.Objective) -> dict[str, float]:
+def _never_reported(objective: keras_tuner.Objective, reported: Sequence[str], source: str) -> MisuseError:
+    """Return the error for an objective that is not among the metrics of a fit."""
+    names = [part.name for part in getattr(objective, "objectives", [objective])]
+    missing = [name for name in names if name not in reported]
+    listed = ", ".join(repr(name) for name in sorted(reported)) or "nothing"
+    if missing[0] == objective_of(None).name:
+        remedy = f"Give the search an objective, one of {listed}; or return the number that is to be minimised."
+        return MisuseError(source, "a number to be returned, since there is no objective", listed, remedy)
+    remedy = f"Compile the model with that metric, or return it from {source}."
+    if missing[0].startswith("val_") and missing[0].removeprefix("val_") in reported:
+        remedy = "Pass validation_data or validation_split to search()."
+    elif similar := checks.nearest(missing[0], reported):
+        remedy = f"{similar} {remedy}"
+    received = ", ".join(repr(name) for name in missing)
+    return MisuseError("objective", f"a metric that the fit reports, one of {listed}", received, remedy)
+
+
+def metrics_of(result: Any, objective: keras_tuner.Objective, source: str = "HyperModel.fit") -> dict[str, float]:
     """Return the metrics that a fit ended with, the objective among them.
 
     Args:
         result: What `HyperModel.fit` returned: a `keras.callbacks.History` (its best epoch counts), a dict of
             metrics, a number (the objective), or a list of these (the mean counts).
         objective: The objective.
+        source: What returned it, for messages.
 
     Returns:
         Metrics by name.
@@ -78,23 +155,21 @@ def metrics_of(result: Any, objective: keras_tuner.Objective) -> dict[str, float
     Raises:
         MisuseError: If it is none of these, or the objective is not in it.
     """
-    remedy = "Compile the model with that metric, and pass validation data to search() for a val_ metric."
     if isinstance(result, list) and result:
-        each = [metrics_of(one, objective) for one in result]
-        return {name: float(np.mean([m[name] for m in each if name in m])) for name in each[0]}
+        each = [metrics_of(one, objective, source) for one in result]
+        names = dict.fromkeys(name for metrics in each for name in metrics)
+        return {name: float(np.mean([m[name] for m in each if name in m])) for name in names}
     if isinstance(result, int | float | np.floating) and not isinstance(result, bool):
         return {objective.name: float(result)}
-    if isinstance(result, Mapping):
-        if objective.name not in result:
-            raise MisuseError("objective", f"one of {sorted(result)}", repr(objective.name), remedy)
-        return {name: float(value) for name, value in result.items()}
-    if isinstance(result, keras.callbacks.History):
-        rows = _table(result)
+    if isinstance(result, Mapping | keras.callbacks.History):
+        rows = _table(result) if isinstance(result, keras.callbacks.History) else [dict(result)]
+        rows = [with_objective(row, objective) for row in rows]
         if not rows or any(objective.name not in row for row in rows):
-            raise MisuseError("objective", f"one of {sorted(result.history)}", repr(objective.name), remedy)
-        return best_of(rows, objective)
+            reported = set.intersection(*(set(row) for row in rows)) if rows else set()
+            raise _never_reported(objective, list(reported), source)
+        return {name: float(value) for name, value in best_of(rows, objective).items()}
     raise MisuseError(
-        "HyperModel.fit",
+        source,
         "a History, a dict of metrics, or a number to be returned",
         type(result).__name__,
         "Return what model.fit(...) returns.",

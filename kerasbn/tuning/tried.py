@@ -1,35 +1,14 @@
 """What has been tried: a tree of the values of all trials, which knows repetitions and an exhausted space."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras_tuner
 from keras_tuner.engine import hyperparameters as kinds
 
-from kerasbn.tuning.draws import draw, uniform
-
-# So many draws of one trial are all repetitions only if what is left of the space is next to impossible.
-ATTEMPTS = 100_000
-
-
-def count_values(hyperparameter: kinds.HyperParameter) -> float:
-    """Return how many values a hyperparameter can take; infinity for a continuous one."""
-    if isinstance(hyperparameter, kinds.Int | kinds.Float):
-        if hyperparameter.min_value == hyperparameter.max_value:
-            return 1
-        if hyperparameter.step is not None:
-            return len(set(hyperparameter.values))
-        if isinstance(hyperparameter, kinds.Float):
-            return math.inf
-        return hyperparameter.max_value - hyperparameter.min_value + 1
-    return len(set(hyperparameter.values))
-
-
-def active(hp: keras_tuner.HyperParameters) -> Mapping[str, kinds.HyperParameter]:
-    """Return the hyperparameters that have a value, by name; the first one, where two share a name."""
-    return {h.name: h for h in reversed(hp.space) if h.name in hp.values and hp.is_active(h)}
+from kerasbn.tuning.draws import active, count_values
+from kerasbn.tuning.strategies import Choose, Strategy
 
 
 @dataclass
@@ -58,24 +37,51 @@ class Tried:
                 node = node.branches.setdefault(value, Tried())
         node.end = True
 
-    def repeats(self, seed: int, trial: int, attempt: int) -> bool:
-        """Return whether the draws of this attempt are those of a trial that was added."""
+    def repeats(self, choose: Choose) -> bool:
+        """Return whether what `choose` gives are the values of a trial that was added."""
         node: Tried | None = self
         while node is not None and node.hyperparameter is not None:
-            u = uniform(seed, trial, node.hyperparameter.name, attempt)
-            node = node.branches.get(draw(node.hyperparameter, u))
+            node = node.branches.get(choose(node.hyperparameter))
         return node is not None and node.end
 
-    def exhausted(self) -> bool:
-        """Return whether every combination of values has been tried."""
+    def exhausted(self, count: Callable[[kinds.HyperParameter], float] = count_values) -> bool:
+        """Return whether every combination of values has been tried.
+
+        Args:
+            count: Gives how many values a hyperparameter can take.
+        """
         if self.hyperparameter is None:
             return self.end
-        return len(self.branches) >= count_values(self.hyperparameter) and all(
-            branch.exhausted() for branch in self.branches.values()
+        return len(self.branches) >= count(self.hyperparameter) and all(
+            branch.exhausted(count) for branch in self.branches.values()
         )
 
-    def next_attempt(self, seed: int, trial: int) -> int | None:
-        """Return the first attempt of a trial that repeats none; None if nothing is left to try."""
-        if self.exhausted():
+    def first_new(self, strategy: Strategy, choose: Callable[[int], Choose]) -> tuple[int, Choose] | None:
+        """Return the first attempt at a trial that repeats none, and what gives its values.
+
+        Args:
+            strategy: Knows how many values there are, and how many attempts are worth it.
+            choose: Gives what gives the values of an attempt.
+
+        Returns:
+            The attempt's number, from 0, and its values; None if nothing is left to try.
+        """
+        if self.exhausted(strategy.count):
             return None
-        return next((a for a in range(ATTEMPTS) if not self.repeats(seed, trial, a)), None)
+        for attempt in range(strategy.attempts):
+            chosen = _remembered(choose(attempt))
+            if not self.repeats(chosen):
+                return attempt, chosen
+        return None
+
+
+def _remembered(choose: Choose) -> Choose:
+    """Return what gives each value once, and then the same again: some strategies count what they are asked for."""
+    values: dict[str, Any] = {}
+
+    def value(hyperparameter: kinds.HyperParameter) -> Any:
+        if hyperparameter.name not in values:
+            values[hyperparameter.name] = choose(hyperparameter)
+        return values[hyperparameter.name]
+
+    return value

@@ -9,12 +9,22 @@ from typing import Any
 import pandas as pd
 
 from kerasbn import config as configs
-from kerasbn import data, files
-from kerasbn.config import TrainConfig, TuneConfig
+from kerasbn import data, files, layout
+from kerasbn.config import SearchConfig, TrainConfig, TuneConfig
 from kerasbn.tuning.engine import OnEpoch
-from kerasbn.tuning.search import RandomSearch
-from kerasbn.tuning.space import FactoryHyperModel, check_space, sample_config
-from kerasbn.tuning.study import Study, TrialRecord
+from kerasbn.tuning.space.factory import FactoryHyperModel, sample_config
+from kerasbn.tuning.space.tiers import check_space
+from kerasbn.tuning.store.records import TrialRecord
+from kerasbn.tuning.store.storage import without_password
+from kerasbn.tuning.store.study import Study
+from kerasbn.tuning.strategies import Bayesian, CoarseToFine, Grid, Hyperband, Random, Strategy, SuccessiveHalving
+from kerasbn.tuning.tuner import Tuner
+
+# Limits and places, and what the study's settings say by themselves.
+_NOT_IN_FINGERPRINT = (
+    *("max_trials", "max_minutes", "total_epochs", "keep_models", "output", "storage", "lease_seconds"),
+    *("seed", "strategy", "min_epochs", "factor", "executions"),
+)
 
 
 @dataclass(frozen=True)
@@ -22,12 +32,13 @@ class TuneResult:
     """What a search left.
 
     Args:
-        directory: The study's directory, with journal.log, trials.csv and best.yaml.
+        directory: The study's directory, with journal.log, search.yaml, trials.csv and best.yaml.
         best: The best trial.
         best_config: Its config, with the epochs of a full training run: what best.yaml says.
         trials: All trials, the best first.
         note: Why the search ended before its last trial; else empty.
         earlier: How many of the trials were there before.
+        storage: URL of the database that the study is in, without its password; None: a journal in its directory.
 
     Example:
         >>> result = tune(TuneConfig(search=SearchConfig(max_trials=20)))
@@ -40,12 +51,13 @@ class TuneResult:
     trials: tuple[TrialRecord, ...]
     note: str
     earlier: int = 0
+    storage: str | None = None
 
 
 def trials_table(study: Study) -> pd.DataFrame:
-    """Return all trials, the best first: number, status, score, seconds, and a column a hyperparameter."""
+    """Return all trials, the best first: number, status, score, epochs, seconds, and a column a hyperparameter."""
     rows = [
-        {"number": t.number, "status": t.status, "score": t.score, "seconds": round(t.seconds, 3)}
+        {"number": t.number, "status": t.status, "score": t.score, "epochs": t.epochs, "seconds": round(t.seconds, 3)}
         | dict(t.hyperparameters.values)
         for t in study.ranked
     ]
@@ -64,14 +76,38 @@ def best_config(study: Study, config: TuneConfig) -> TrainConfig:
     return dataclasses.replace(drawn, training=dataclasses.replace(drawn.training, epochs=config.training.epochs))
 
 
+def strategy_of(search: SearchConfig) -> Strategy:
+    """Return the strategy that a config names.
+
+    Args:
+        search: See `kerasbn.config.SearchConfig`.
+
+    Returns:
+        The strategy.
+
+    Example:
+        >>> strategy_of(SearchConfig(strategy="random")).name
+        'random'
+    """
+    if search.strategy == "successive_halving":
+        return SuccessiveHalving(search.epochs, search.min_epochs, search.factor)
+    if search.strategy == "hyperband":
+        return Hyperband(search.epochs, search.factor)
+    if search.strategy in ("tpe", "gp"):
+        return Bayesian(search.strategy)
+    if search.strategy == "coarse_to_fine":
+        return CoarseToFine()
+    return Grid() if search.strategy == "grid" else Random()
+
+
 def _fingerprint(config: TuneConfig, content_hash: str) -> dict[str, Any]:
     """Return what decides the scores of trials: all of the config but its names, places and limits."""
     values = configs.to_dict(config)
     del values["data"]["source"]  # the content counts: the file may have moved
     values["data"]["content"] = content_hash
     del values["training"]["epochs"]  # of best.yaml; trials have search.epochs
-    for limit in ("max_trials", "max_minutes", "output", "seed"):
-        del values["search"][limit]
+    for other in _NOT_IN_FINGERPRINT:
+        del values["search"][other]
     return {name: values[name] for name in ("data", "model", "training", "search")}
 
 
@@ -81,12 +117,13 @@ def tune(
     on_epoch: OnEpoch | None = None,
     overwrite: bool = False,
     on_start: Callable[[Study], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> TuneResult:
     """Search for the best hyperparameters of a config.
 
     The study is in `<search.output>/<name>/`. After each trial best.yaml (what `kerasbn train --config` takes)
-    and trials.csv are up to date. The same config again goes on where the study ends; `search.max_trials` may
-    have grown.
+    and trials.csv are up to date, and search.yaml is the config. The same config again goes on where the study ends;
+    limits may have changed. With `search.storage` any number of processes work on one study at once.
 
     Args:
         config: See `kerasbn.config.TuneConfig`.
@@ -94,6 +131,7 @@ def tune(
         on_epoch: Called after each epoch with the trial's number, the epoch (from 0) and its metrics.
         overwrite: Whether an earlier study of the same name is deleted.
         on_start: Called with the study and its earlier trials before the first trial; new ones are added to it.
+        say: Called with lines about other processes and the storage; None: they are printed.
 
     Returns:
         The best trial and all others.
@@ -114,6 +152,7 @@ def tune(
     files.check_outside(config.search.output, config.data.source, "search.output")
     splits = data.load_splits(config.data)
     prepared = data.prepare(splits)
+    hypermodel = FactoryHyperModel(config, prepared.train, len(splits.class_names))
     files.writable_directory(config.search.output, "search.output")
 
     def tell(record: TrialRecord) -> None:
@@ -122,28 +161,40 @@ def tune(
 
     def write(study: Study) -> None:
         files.write_text(study.directory / "trials.csv", trials_table(study).to_csv(index=False))
-        if study.ranked and study.ranked[0].completed:
+        if study.ranked and study.ranked[0].scored:
             configs.write_config(best_config(study, config), study.directory / "best.yaml")
 
-    search = RandomSearch(
-        FactoryHyperModel(config, prepared.train, len(splits.class_names)),
+    search = Tuner(
+        hypermodel,
         objective=config.training.monitor,
+        strategy=strategy_of(config.search),
         max_trials=config.search.max_trials,
         seed=config.search.seed,
         directory=config.search.output,
         project_name=config.model_name,
         overwrite=overwrite,
+        executions_per_trial=config.search.executions,
+        keep_models=config.search.keep_models,
         max_minutes=config.search.max_minutes,
+        total_epochs=config.search.total_epochs,
+        storage=config.search.storage,
+        lease_seconds=config.search.lease_seconds,
         fingerprint=_fingerprint(config, splits.manifest["content_hash"]),
         on_trial=tell,
         on_epoch=on_epoch,
+        say=say,
     )
     study = search.study
     with study.exclusive():
         earlier = len(study.trials)
         if overwrite:  # what is left of the earlier study
-            for name in ("best.yaml", "trials.csv"):
-                (study.directory / name).unlink(missing_ok=True)
+            for name in ("best.yaml", "trials.csv", layout.DATA, "report.*", "retest-*"):
+                for path in study.directory.glob(name):
+                    path.unlink()
+        # Without the URL of a database, which may have a password in it.
+        kept = dataclasses.replace(config, search=dataclasses.replace(config.search, storage=None))
+        configs.write_config(kept, study.directory / "search.yaml")
+        files.write_json(study.directory / layout.DATA, dict(splits.manifest))
         if on_start is not None:
             on_start(study)
         search.search(prepared.train, prepared.validation)
@@ -151,4 +202,6 @@ def tune(
     if search.note and on_trial is None:
         print(search.note)
     ranked = study.ranked
-    return TuneResult(study.directory, ranked[0], best_config(study, config), tuple(ranked), search.note, earlier)
+    storage = None if config.search.storage is None else without_password(config.search.storage)
+    best = best_config(study, config)
+    return TuneResult(study.directory, ranked[0], best, tuple(ranked), search.note, earlier, storage)

@@ -241,7 +241,24 @@ OUT_OF_RANGE = [
     (TrainConfig, {"name": ".a"}, "name: expected a name of letters, digits, '.', '_' and '-'; received '.a'."),
     (SearchConfig, {"max_trials": 0}, "search.max_trials: expected a whole number of at least 1; received 0."),
     (SearchConfig, {"max_minutes": 0}, "search.max_minutes: expected a number above 0; received 0.0."),
+    (SearchConfig, {"total_epochs": 0}, "search.total_epochs: expected a whole number of at least 1; received 0."),
     (SearchConfig, {"epochs": 0}, "search.epochs: expected a whole number of at least 1; received 0."),
+    (
+        SearchConfig,
+        {"epochs": 9, "min_epochs": 10},
+        "search.min_epochs: expected a whole number in [1, 9]; received 10. search.epochs is the most that a trial "
+        "gets.",
+    ),
+    (SearchConfig, {"factor": 1}, "search.factor: expected a whole number of at least 2; received 1."),
+    (SearchConfig, {"executions": 0}, "search.executions: expected a whole number of at least 1; received 0."),
+    (SearchConfig, {"keep_models": -1}, "search.keep_models: expected a whole number of at least 0; received -1."),
+    (
+        SearchConfig,
+        {"strategy": "halving"},
+        "search.strategy: expected one of 'random', 'grid', 'coarse_to_fine', 'tpe', 'gp', 'successive_halving', "
+        "'hyperband'; received 'halving'. Did you mean 'successive_halving'?",
+    ),
+    (SearchConfig, {"tiers": 4}, "search.tiers: expected a whole number in [1, 3]; received 4."),
     (
         SearchConfig,
         {"tune": ()},
@@ -250,8 +267,8 @@ OUT_OF_RANGE = [
     (
         SearchConfig,
         {"tune": ("unit",)},
-        "search.tune: expected one of 'learning_rate', 'momentum', 'units', 'layers', 'batch_size', 'dropout', "
-        "'decay_rate'; received 'unit'. Did you mean 'units'?",
+        "search.tune: expected one of 'learning_rate', 'momentum', 'units', 'batch_size', 'layers', 'decay_rate', "
+        "'dropout', 'kernel_size', 'beta_2', 'epsilon'; received 'unit'. Did you mean 'units'?",
     ),
     (
         SearchConfig,
@@ -268,6 +285,33 @@ OUT_OF_RANGE = [
     (SearchConfig, {"dropout": (0, 1.0)}, "search.dropout: expected a number in [0, 1); received 1.0."),
     (SearchConfig, {"batch_size": ()}, "search.batch_size: expected at least one batch size; received ()."),
     (SearchConfig, {"batch_size": (1,)}, "search.batch_size: expected a whole number of at least 2; received 1."),
+    (SearchConfig, {"kernel_size": ()}, "search.kernel_size: expected at least one size; received ()."),
+    (SearchConfig, {"kernel_size": (0,)}, "search.kernel_size: expected a whole number of at least 1; received 0."),
+    (SearchConfig, {"filters": (0, 8)}, "search.filters: expected a whole number in [1, 1048576]; received 0."),
+    (SearchConfig, {"beta_2": (0.9, 1)}, "search.beta_2: expected a number in [0, 1); received 1.0."),
+    (SearchConfig, {"epsilon": (0, 1)}, "search.epsilon: expected a number in [1e-12, 1]; received 0.0."),
+    (
+        SearchConfig,
+        {"families": ("mlp", "cnn")},
+        "search.families: expected one of 'mlp', 'convnet', 'resnet'; received 'cnn'. Did you mean 'convnet'?",
+    ),
+    (
+        SearchConfig,
+        {"families": ("mlp", "mlp")},
+        "search.families: expected each once; received 'mlp' twice. Leave one of them out.",
+    ),
+    (
+        SearchConfig,
+        {"batch_size": (32, 32)},
+        "search.batch_size: expected each once; received 32 twice. Leave one of them out.",
+    ),
+    (
+        SearchConfig,
+        {"storage": "db.sqlite"},
+        "search.storage: expected the URL of a database, such as postgresql://user@host/db; received 'db.sqlite'. "
+        "For a directory there is search.output.",
+    ),
+    (SearchConfig, {"lease_seconds": 0}, "search.lease_seconds: expected a number above 0; received 0.0."),
     (SearchConfig, {"seed": -1}, "search.seed: expected a whole number in [0, 2147483647]; received -1."),
     (
         ExportConfig,
@@ -293,6 +337,10 @@ def test_values_are_checked_at_construction(kind, values, message):
     with pytest.raises(InputError) as caught:
         kind(**values)
     assert str(caught.value) == message
+
+
+def test_a_search_over_families_alone_tunes_nothing_else():
+    assert SearchConfig(tune=(), families=("mlp", "resnet")).tune == ()
 
 
 def test_train_config_of_a_search_is_the_same_without_it():

@@ -36,6 +36,11 @@ CONFIGS = [
     TrainConfig(training=TrainingConfig(schedule=WarmUp(Cosine(0.1, decay_steps=30), warmup_steps=2))),
     TrainConfig(training=TrainingConfig(schedule=OneCycle(0.1, decay_steps=900), schedule_unit="step")),
     TuneConfig(search=SearchConfig(max_minutes=1.5, tune=("units",))),
+    TuneConfig(
+        search=SearchConfig(
+            strategy="hyperband", tiers=2, families=("mlp", "convnet"), kernel_size=(3, 5), storage="postgresql://u@h/d"
+        )
+    ),
     ExportConfig("runs/a/b", version=3),
     ServeConfig("saved_models/a", port=0),
     PredictConfig("saved_models/a", "a.csv"),

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from keras_tuner.engine import hyperparameters as kinds
 
-from kerasbn.tuning.draws import Draws, draw, trial_seed, uniform
-from kerasbn.tuning.tried import Tried, count_values
+from kerasbn.tuning.draws import Draws, count_values, draw, trial_seed, uniform
+from kerasbn.tuning.strategies import Progress, Random
+from kerasbn.tuning.tried import Tried
 
 JUST_BELOW_ONE = np.nextafter(1.0, 0.0)
 
@@ -109,6 +110,31 @@ def test_given_hyperparameters_take_the_place():
     assert seen == {"a", "b"}
 
 
+def test_a_range_that_takes_the_place_of_another_is_drawn_from():
+    hp, other = Draws(0, 0), keras_tuner.HyperParameters()
+    hp.Float("x", 0.0, 1.0)
+    other.Float("x", 5.0, 6.0)
+    hp.merge(other, overwrite=False)
+    assert 0 <= hp.get("x") < 1
+    hp.merge(other)
+    assert 5 < hp.get("x") < 6
+
+
+def test_choose_gives_each_value_once():
+    given = keras_tuner.HyperParameters()
+    given.Int("units", 10, 12)
+    asked = []
+
+    def choose(hyperparameter):
+        asked.append(hyperparameter.name)
+        return "cnn" if hyperparameter.name == "kind" else hyperparameter.max_value
+
+    hp = Draws(0, 0, given=given, choose=choose)
+    assert conditional(hp) == conditional(hp) == ("cnn", 1000, None, 1000)
+    assert asked == ["units", "kind", "net/width", "filters"]  # only what is active, and once
+    assert hp.copy().values == {"units": 12, "kind": "cnn", "net/width": 1000, "filters": 1000}
+
+
 @pytest.mark.parametrize(
     ("hyperparameter", "count"),
     [
@@ -128,6 +154,11 @@ def test_count_values(hyperparameter, count):
     assert count_values(hyperparameter) == count
 
 
+def new(tried, seed, trial):
+    strategy = Random()
+    return tried.first_new(strategy, lambda attempt: strategy.choose(seed, trial, attempt, Progress("max")))
+
+
 def test_a_space_is_covered_to_the_last_point_and_then_exhausted():
     def space(hp):  # 3 + 16 points
         if hp.Boolean("deep"):
@@ -136,16 +167,16 @@ def test_a_space_is_covered_to_the_last_point_and_then_exhausted():
 
     tried, seen = Tried(), set()
     for trial in range(19):
-        hp = Draws(3, trial, tried.next_attempt(3, trial))
+        hp = Draws(3, trial, choose=new(tried, 3, trial)[1])
         seen.add(space(hp))
         tried.add(hp.copy())
     assert len(seen) == 19
     assert tried.exhausted()
-    assert tried.next_attempt(3, 19) is None
+    assert new(tried, 3, 19) is None
 
 
 def test_no_hyperparameters_are_one_point():
     tried = Tried()
-    assert tried.next_attempt(0, 0) == 0
+    assert new(tried, 0, 0)[0] == 0
     tried.add(Draws(0, 0))
-    assert tried.next_attempt(0, 1) is None
+    assert new(tried, 0, 1) is None

@@ -1,13 +1,25 @@
 """The objective: directions, and what is read of what a fit returns."""
 
+import json
+
 import keras
 import keras_tuner
 import pytest
 
 from kerasbn.checks import InputError
-from kerasbn.tuning.objective import MisuseError, history_of, metrics_of, objective_of
+from kerasbn.tuning.objective import (
+    MisuseError,
+    best_of,
+    from_settings,
+    history_of,
+    metrics_of,
+    objective_of,
+    settings_of,
+    with_objective,
+)
 
 ACCURACY = keras_tuner.Objective("val_accuracy", "max")
+SUM = ["val_loss", ACCURACY, keras_tuner.Objective("size", "min")]
 
 
 def history(**values):
@@ -35,6 +47,28 @@ def test_objective_is_taken_as_it_is():
     assert objective_of(None).direction == "min"
 
 
+def test_several_are_summed_as_in_keras_tuner():
+    ours, theirs = objective_of(SUM), keras_tuner.oracles.RandomSearchOracle(objective=SUM).objective
+    assert (ours.name, ours.direction, str(ours)) == ("multi_objective", "min", str(theirs))
+    row = {"loss": 9.0, "val_loss": 1.0, "val_accuracy": 0.75, "size": 2.0}
+    assert with_objective(row, ours) == {**row, "multi_objective": 2.25}
+    assert theirs.get_value(row) == 2.25
+    assert with_objective({"val_loss": 1.0}, ours) == {"val_loss": 1.0}
+    assert metrics_of(history(**{name: [value, 2 * value] for name, value in row.items()}), ours)["size"] == 2.0
+    assert metrics_of([row, row | {"size": 4.0}], ours)["multi_objective"] == 3.25
+    assert metrics_of({"multi_objective": 5}, ours) == {"multi_objective": 5.0}
+    nan = with_objective(row | {"val_loss": float("nan")}, ours)
+    assert best_of([nan, with_objective(row, ours)], ours)["multi_objective"] == 2.25
+
+
+@pytest.mark.parametrize("objective", ["val_loss", ACCURACY, SUM])
+def test_settings_and_back(objective):
+    objective = objective_of(objective)
+    settings = json.loads(json.dumps(settings_of(objective)))
+    assert (str(from_settings(settings)), type(from_settings(settings))) == (str(objective), type(objective))
+    assert settings["name"] == objective.name
+
+
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
@@ -43,7 +77,13 @@ def test_objective_is_taken_as_it_is():
             "objective: expected a metric of Keras, whose direction is known; received 'f1'. Give the direction: "
             'keras_tuner.Objective("f1", direction="min") or "max".',
         ),
-        (["loss"], "objective: expected the name of one metric or a keras_tuner.Objective; received ['loss']."),
+        ([], "objective: expected a list of different metrics; received []."),
+        (["loss", None], "objective: expected a list of different metrics; received ['loss', None]."),
+        (["loss", "loss"], "objective: expected a list of different metrics; received ['loss', 'loss']."),
+        (
+            3,
+            "objective: expected the name of a metric, a keras_tuner.Objective or a list of these; received 3.",
+        ),
         (keras_tuner.Objective("f1", "up"), "objective: direction: expected 'min' or 'max'; received 'up'."),
     ],
 )
@@ -75,15 +115,62 @@ def test_history_of():
     assert history_of(0.5) == []
 
 
+PASS = "Pass validation_data or validation_split to search()."
+COMPILE = "Compile the model with that metric, or return it from HyperModel.fit."
+
+
 @pytest.mark.parametrize(
-    ("result", "message"),
+    ("objective", "reported", "message"),
     [
-        (history(loss=[1.0]), "objective: expected one of ['loss']; received 'val_accuracy'. Compile the model with "),
-        ({"loss": 1.0}, "objective: expected one of ['loss']; received 'val_accuracy'. Compile the model with "),
-        (None, "HyperModel.fit: expected a History, a dict of metrics, or a number to be returned; received NoneType."),
+        (
+            "val_accuracy",
+            ["accuracy", "loss"],
+            "objective: expected a metric that the fit reports, one of 'accuracy', 'loss'; received 'val_accuracy'. "
+            + PASS,
+        ),
+        (
+            "val_accuracy",
+            ["loss", "val_acc", "val_loss"],
+            "objective: expected a metric that the fit reports, one of 'loss', 'val_acc', 'val_loss'; received "
+            f"'val_accuracy'. Did you mean 'val_acc'? {COMPILE}",
+        ),
+        (
+            "mse",
+            ["loss"],
+            f"objective: expected a metric that the fit reports, one of 'loss'; received 'mse'. {COMPILE}",
+        ),
+        (
+            ["val_loss", "val_accuracy", "loss"],
+            ["loss"],
+            "objective: expected a metric that the fit reports, one of 'loss'; received 'val_loss', 'val_accuracy'. "
+            + PASS,
+        ),
+        (
+            None,
+            ["accuracy", "loss"],
+            "HyperModel.fit: expected a number to be returned, since there is no objective; received 'accuracy', "
+            "'loss'. Give the search an objective, one of 'accuracy', 'loss'; or return the number that is to be "
+            "minimised.",
+        ),
     ],
 )
-def test_misuse(result, message):
+def test_an_objective_that_is_never_reported(objective, reported, message):
+    for result in (history(**{name: [1.0] for name in reported}), dict.fromkeys(reported, 1.0)):
+        with pytest.raises(MisuseError) as caught:
+            metrics_of(result, objective_of(objective))
+        assert str(caught.value) == message
+
+
+def test_a_fit_without_an_epoch():
+    with pytest.raises(MisuseError, match=r"one of nothing; received 'val_accuracy'\."):
+        metrics_of(history(), ACCURACY)
+
+
+@pytest.mark.parametrize("result", [None, [], "0.5", True])
+def test_misuse(result):
     with pytest.raises(MisuseError) as caught:
-        metrics_of(result, ACCURACY)
-    assert str(caught.value).startswith(message)
+        metrics_of(result, ACCURACY, "run_trial")
+    assert str(caught.value) == (
+        "run_trial: expected a History, a dict of metrics, or a number to be returned; received "
+        f"{type(result).__name__}. Return what model.fit(...) returns."
+    )

@@ -9,11 +9,11 @@ from keras_tuner.engine import hyperparameters as kinds
 
 from kerasbn.checks import InputError
 from kerasbn.tuning import Draws, Study, TrialRecord
-from kerasbn.tuning.journal import distribution, repair
-from kerasbn.tuning.study import LOCK
+from kerasbn.tuning.store.journal import distribution, repair
+from kerasbn.tuning.store.study import LOCK
 
 OBJECTIVE = keras_tuner.Objective("val_loss", "min")
-SETTINGS = {"seed": 0, "objective": {"name": "val_loss"}, "fingerprint": {"content": "abc"}}
+SETTINGS = {"seed": 0, "fingerprint": {"content": "abc"}}
 
 
 def hyperparameters(trial):
@@ -110,7 +110,7 @@ def test_distribution(hyperparameter, expected):
     ("change", "difference"),
     [
         ({"seed": 1}, "seed 1 instead of 0"),
-        ({"objective": {"name": "val_accuracy"}}, "objective.name 'val_accuracy' instead of 'val_loss'"),
+        ({"strategy": {"name": "grid"}}, "strategy.name 'grid' instead of 'random'"),
         ({"fingerprint": {"content": "xyz"}}, "content 'xyz' instead of 'abc'"),
         ({"seed": 5, "fingerprint": None}, "seed 5 instead of 0, fingerprint None instead of {'content': 'abc'}"),
     ],
@@ -121,7 +121,7 @@ def test_other_settings_are_refused(tmp_path, change, difference):
         Study(tmp_path / "s", OBJECTIVE, SETTINGS | change)
     assert str(caught.value) == (
         f"The study {tmp_path / 's'}: expected the settings it was started with; received {difference}. Choose another "
-        "name for the new settings (--name NEW on the command line, project_name in Python), or delete that directory."
+        "name for the new settings (--name NEW on the command line, project_name in Python), or delete that study."
     )
     assert Study(tmp_path / "s", OBJECTIVE, SETTINGS | change, overwrite=True).trials == []
 
@@ -137,7 +137,8 @@ def test_killed_before_the_settings(tmp_path):
     lines = (tmp_path / "journal.log").read_bytes().splitlines(keepends=True)
     (tmp_path / "journal.log").write_bytes(lines[0])  # the study, without its settings
     study = Study(tmp_path, OBJECTIVE, SETTINGS)
-    assert study.settings == SETTINGS
+    objective = {"name": "val_loss", "direction": "min"}
+    assert study.settings == SETTINGS | {"objective": objective, "strategy": {"name": "random"}}
     study.add(record(0, 1.0))
     assert len(Study(tmp_path, OBJECTIVE, SETTINGS).trials) == 1
 
@@ -174,7 +175,8 @@ def test_one_search_at_a_time(tmp_path):
             assert str(caught.value) == (
                 f"The study {tmp_path / 's'}: expected one search at a time in it; received a second one while another "
                 "is running. Wait until that has ended, or choose another name (--name NEW on the command line, "
-                "project_name in Python)."
+                "project_name in Python). Several at once can work on a study in a database: --search.storage, "
+                "storage in Python."
             )
         assert len(Study(tmp_path / "s", OBJECTIVE, SETTINGS).trials) == 1  # to read it takes no lock
     with second.exclusive():

@@ -6,18 +6,10 @@ from typing import Any
 
 from kerasbn.checks import InputError
 
-_COMPILE = "Compile the model in the build function."
 # Name: the one value that changes nothing, and what to do instead of another.
 _REFUSED: Mapping[str, tuple[Any, str]] = types.MappingProxyType(
     {
-        "tune_new_entries": (True, "To pin a hyperparameter, give hyperparameters with Fixed(name, value) in it."),
-        "allow_new_entries": (True, "What the build function asks for is searched; take out what should not be."),
         "max_retries_per_trial": (0, "A trial comes out the same each time: what failed would fail again."),
-        "max_model_size": (None, "Raise keras_tuner.errors.FailedTrialError in the build function instead."),
-        "optimizer": (None, _COMPILE),
-        "loss": (None, _COMPILE),
-        "metrics": (None, _COMPILE),
-        "distribution_strategy": (None, "Build the model in the strategy's scope in the build function."),
         "logger": (None, "Use on_trial and on_epoch."),
         "tuner_id": (None, "One search at a time runs in a directory; there is nothing to tell apart."),
     }

@@ -10,7 +10,8 @@ import numpy as np
 from kerasbn import files
 from kerasbn.checks import InputError
 from kerasbn.tuning.engine import build
-from kerasbn.tuning.study import Study, TrialRecord
+from kerasbn.tuning.store.records import TrialRecord
+from kerasbn.tuning.store.study import Study
 
 
 def path_of(study: Study, record: TrialRecord) -> Path:
@@ -25,25 +26,28 @@ def write(study: Study, record: TrialRecord, weights: Sequence[np.ndarray]) -> N
 
 
 def prune(study: Study, kept: Iterable[TrialRecord]) -> None:
-    """Delete all weights but those of the trials that are kept."""
+    """Delete the weights of all trials that the study knows but those that are kept."""
     names = {path_of(study, record).name for record in kept}
+    # Not of those that it does not know: another worker may have written them a moment ago.
+    known = {path_of(study, record).name for record in study.ranked}
     for path in study.directory.glob("trial-*.npz"):
-        if path.name not in names:
-            path.unlink()
+        if path.name in known - names:
+            path.unlink(missing_ok=True)
 
 
 def best_models(study: Study, hypermodel: keras_tuner.HyperModel, num_models: int) -> list[keras.Model]:
     """Return the models of the best trials with the weights of their best epochs; see `RandomSearch`."""
     models: list[keras.Model] = []
-    for record in [t for t in study.ranked if t.completed][:num_models]:
+    for record in [t for t in study.ranked if t.scored][:num_models]:
         path = path_of(study, record)
         if not path.exists():
+            elsewhere = f" It was trained by {record.worker}." if study.storage is not None else ""
             raise InputError(
                 "num_models",
-                f"at most as many as were kept, {len(models)}",
+                f"at most as many as were kept here, {len(models)}",
                 num_models,
-                f"Search with RandomSearch(..., keep_models={num_models}); or build trial "
-                f"{record.number} anew from get_best_hyperparameters({num_models}).",
+                f"Search with keep_models={num_models}; or build trial {record.number} anew from "
+                f"get_best_hyperparameters({num_models}).{elsewhere}",
             )
         model = build(hypermodel, record.hyperparameters.copy())
         if not model.built:  # such as a Sequential without Input

@@ -1,0 +1,1 @@
+"""Compatibility: what KerasTuner's users expect of a tuner beyond the search itself."""

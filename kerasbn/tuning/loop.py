@@ -1,0 +1,264 @@
+"""The loop of a search: take a job, train it, keep what came of it, until there are no more."""
+
+import contextlib
+import dataclasses
+import itertools
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import keras_tuner
+from sqlalchemy.exc import SQLAlchemyError
+
+from kerasbn.callbacks.keep_best import not_finite
+from kerasbn.checks import InputError, TaskError
+from kerasbn.tuning.draws import Draws
+from kerasbn.tuning.engine import Outcome, Part, quick_collections
+from kerasbn.tuning.objective import MisuseError
+from kerasbn.tuning.store import parts, weights
+from kerasbn.tuning.store.records import TrialRecord
+from kerasbn.tuning.store.study import Study
+from kerasbn.tuning.strategies import Choose, Job, Strategy
+from kerasbn.tuning.tried import Tried
+
+_CHOICE = 1000  # jobs that a worker looks at, to find one that no other is at
+_POLL = 0.5  # seconds between looks at what other workers have finished
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a search, and what it keeps.
+
+    Args:
+        trials: Number of trials, with those that are in the study already.
+        minutes: After which no new job starts but the first; None: no limit.
+        epochs: Of all trials together, after which no new job starts; None: no limit.
+        failures: So many failed trials one after the other end the search with an error; None: no limit.
+        keep_models: Of how many of the best trials the weights are kept.
+    """
+
+    trials: int
+    minutes: float | None = None
+    epochs: int | None = None
+    failures: int | None = None
+    keep_models: int = 1
+
+
+@dataclass
+class Loop:
+    """One search of a study.
+
+    Args:
+        study: Where trials are kept.
+        strategy: Which are trained.
+        engine: What trains one: takes a hyperparameter set and a part of a trial.
+        given: Hyperparameters that are registered beforehand.
+        limits: What ends it.
+        on_trial: Called with each finished trial.
+        say: Where lines about other workers and the storage are said.
+        entries: Takes what gives the values of all hyperparameters, and returns what gives those of this search.
+    """
+
+    study: Study
+    strategy: Strategy
+    engine: Callable[[Draws, Part], Outcome]
+    engine_name: str
+    given: keras_tuner.HyperParameters | None
+    limits: Limits
+    on_trial: Callable[[TrialRecord], None]
+    say: Callable[[str], None]
+    entries: Callable[[Choose], Choose]
+    tried: Tried = dataclasses.field(default_factory=Tried)
+    first_error: InputError | None = None
+    failures: int = 0  # one after the other
+    exhausted: str = ""  # why there are no more trials than there are
+
+    def run(self) -> str:
+        """Train until there is nothing left to do; return why it ended early, if it did."""
+        started, jobs, note = time.monotonic(), 0, ""
+        for record in self.study.ranked:
+            self._know(record)
+        try:
+            with quick_collections():
+                while True:
+                    self._refresh()
+                    if note := self._spent(time.monotonic() - started, jobs):
+                        break
+                    todo = list(itertools.islice(self._jobs(), _CHOICE))
+                    if not todo:
+                        break
+                    with self._claimed(todo) as job:
+                        if job is None:
+                            time.sleep(_POLL)
+                            continue
+                        self._do(job)
+                    jobs += 1
+                    if self.failures == self.limits.failures:
+                        break
+        finally:
+            keras.utils.clear_session()
+        self._complain()
+        return note or self.exhausted or ("" if jobs else f"All {len(self.study.trials)} trials were there already.")
+
+    def _know(self, record: TrialRecord) -> None:
+        # A trial that failed before anything was drawn says nothing about the values it would have drawn.
+        if record.scored or record.hyperparameters.values:
+            self.tried.add(record.hyperparameters)
+
+    def _refresh(self) -> None:
+        known = set(self.study.by_number) | set(self.study.waiting)
+        self.study.refresh()
+        for record in self.study.ranked:
+            if record.number not in known:
+                self._know(record)
+
+    def _jobs(self) -> Iterator[Job]:
+        return self.strategy.jobs(self.study.progress, self.limits.trials)
+
+    def _spent(self, seconds: float, jobs: int) -> str:
+        """Return why the budget allows no more; empty if it does."""
+        minutes, epochs = self.limits.minutes, self.limits.epochs
+        if minutes is not None and (jobs or self.study.ranked) and seconds > 60 * minutes:
+            return f"No more trials after {minutes:g} minutes."
+        if epochs is not None and (spent := sum(len(t.history) for t in self.study.ranked)) >= epochs:
+            return f"No more trials after {spent} epochs; {epochs} were allowed."
+        return ""
+
+    @contextlib.contextmanager
+    def _claimed(self, todo: list[Job]) -> Iterator[Job | None]:
+        """Give the first job that no other worker is at; None if there is none, for now."""
+        leases = self.study.leases
+        if leases is None:
+            yield todo[0]
+            return
+        job = self.study.retrying(lambda: next((job for job in todo if leases.claim(job.number, _part(job))), None))
+        if job is None:
+            yield None
+            return
+        try:
+            self._refresh()  # another worker may have finished it since this one looked
+            open_still = itertools.islice(self._jobs(), _CHOICE)
+            with leases.renewing(job.number, _part(job)):
+                yield job if job in open_still else None
+        finally:
+            # Of a job that is done, this changes nothing.
+            with contextlib.suppress(SQLAlchemyError):  # does not answer: it runs out by itself
+                leases.release(job.number, _part(job))
+
+    def _do(self, job: Job) -> None:
+        """Do a job and keep what came of it."""
+        earlier = self.study.waiting.get(job.number)
+        if job.stop:
+            assert earlier is not None
+            self._finish(job, dataclasses.replace(earlier, status="stopped"), None)
+            return
+        chosen = self._values(job, earlier)
+        if chosen is None:  # those that wait for their rung are still to be decided
+            self.limits = dataclasses.replace(self.limits, trials=job.number)
+            self.exhausted = f"The space is exhausted: all its {job.number} combinations have been tried."
+            return
+        attempt, choose = chosen
+        progress = self.study.progress
+        notes = earlier.notes if earlier else self.strategy.notes(self.study.seed, job.number, attempt, progress)
+        hp = Draws(self.study.seed, job.number, attempt, self.given, choose)
+        record, outcome = self._train(job, hp, earlier, notes)
+        self._finish(job, record, outcome)
+
+    def _values(self, job: Job, earlier: TrialRecord | None) -> tuple[int, Choose] | None:
+        """Return which attempt at a trial its values are of, and what gives them; None if all have been tried."""
+        if earlier is not None:
+            values = earlier.hyperparameters.values
+            return earlier.attempt, lambda hyperparameter: values[hyperparameter.name]
+        seed, progress = self.study.seed, self.study.progress
+        return self.tried.first_new(
+            self.strategy,
+            lambda attempt: self.entries(self.strategy.choose(seed, job.number, attempt, progress)),
+        )
+
+    def _train(
+        self, job: Job, hp: Draws, earlier: TrialRecord | None, notes: Mapping[str, Any]
+    ) -> tuple[TrialRecord, Outcome | None]:
+        started = time.perf_counter()
+        outcome, failure = None, ""
+        try:
+            outcome = self.engine(hp, self._part(job, earlier))
+            name = not_finite(outcome.metrics, self.study.objective.name)
+            if name:
+                failure = f"{name} is {outcome.metrics[name]}: training diverged.\n"
+        except (MisuseError, keras_tuner.errors.FatalError):
+            raise
+        except Exception as raised:  # recorded with its traceback; the search goes on with other values
+            failure = traceback.format_exc()
+            if isinstance(raised, InputError):
+                self.first_error = self.first_error or raised.with_traceback(None)
+        status = "failed" if failure else "completed" if job.final else "waiting"
+        before = earlier.seconds if earlier else 0.0
+        record = TrialRecord(
+            number=job.number,
+            status=status,
+            score=outcome.metrics[self.study.objective.name] if outcome and not failure else None,
+            hyperparameters=hp.copy(),
+            metrics=outcome.metrics if outcome else {},
+            history=outcome.history if outcome else earlier.history if earlier else (),
+            seconds=before + time.perf_counter() - started,
+            attempt=hp.attempt,
+            engine=self.engine_name,
+            build_config=outcome.build_config if outcome else None,
+            traceback=failure,
+            scores=outcome.scores if outcome and not failure else (),
+            epochs=job.epochs or 0,
+            notes=notes,
+            parts=() if job.epochs is None else (*(earlier.parts if earlier else ()), job.epochs),
+        )
+        return record, outcome if not failure else None
+
+    def _part(self, job: Job, earlier: TrialRecord | None) -> Part:
+        directory = parts.checkpoints(self.study.directory, job.number)
+        identity = {"settings": self.study.settings, "trial": job.number, "environment": self.study.environment}
+        if job.epochs is None:
+            return Part(checkpoints=directory, identity=identity)
+        ends = (*(earlier.parts if earlier else ()), job.epochs)
+        spans = tuple(zip((0, *ends), ends, strict=False))
+        states = parts.read(self.study.directory, job.number, ends[-2]) if earlier else None
+        return Part(spans, states, earlier, directory, identity)
+
+    def _finish(self, job: Job, record: TrialRecord, outcome: Outcome | None) -> None:
+        """Keep a record; what is on the disk goes first, so that after a kill between the two it is written again."""
+        study = self.study
+        others = [trial for trial in study.ranked if trial.number != record.number]
+        kept = study.rank([*others, record])[: self.limits.keep_models]
+        if outcome is not None:
+            if outcome.weights and any(one is record for one in kept):
+                weights.write(study, record, outcome.weights)
+            if record.status == "waiting":
+                parts.write(study.directory, record.number, record.epochs, outcome.states)
+        if not study.add(record, _part(job)):
+            self.say(f"Trial {job.number} has been taken over by another worker; what it comes to there counts.")
+            return
+        if record.status != "waiting":
+            record = study.by_number[record.number]
+            parts.remove(study.directory, record.number)
+            self.failures = self.failures + 1 if record.status == "failed" else 0
+        weights.prune(study, kept)
+        self._know(record)
+        if record.status != "waiting":
+            self.on_trial(record)
+
+    def _complain(self) -> None:
+        """Raise an error if no trial has come to anything, or if too many have failed one after the other."""
+        trials, limit = self.study.trials, self.limits.failures
+        if trials and not any(t.scored for t in self.study.ranked):
+            if self.first_error is not None:
+                raise self.first_error
+            raise TaskError(f"All {len(trials)} trials failed, the first one with:\n{trials[0].traceback}")
+        if limit is not None and self.failures == limit:
+            last = next(t.traceback for t in reversed(trials) if t.traceback)
+            raise TaskError(f"{limit} trials failed one after the other, the last one with:\n{last}")
+
+
+def _part(job: Job) -> int:
+    """Return the number of a part of a trial, for its lease: where it ends, or -1 for the decision that it stops."""
+    return -1 if job.stop else job.epochs or 0
