@@ -17,6 +17,7 @@ from kerasbn.callbacks.keep_best import not_finite
 from kerasbn.tuning.compatibility.trial_callbacks import own_callbacks
 from kerasbn.tuning.draws import Draws, trial_seed
 from kerasbn.tuning.objective import MisuseError, best_of, history_of, metrics_of, with_objective
+from kerasbn.tuning.preparation import prepare_for_fit
 from kerasbn.tuning.store.records import TrialRecord
 
 # Called at the end of each epoch with the trial's number, the epoch (from 0) and its metrics.
@@ -193,6 +194,7 @@ class _Training:
         keep_best = KeepBestOf(self.objective)
         if state is not None:
             self._restore(model, keep_best, state)
+        prepare_for_fit(model, self.hypermodel, self.fit_args)
         record = Record(self.objective, self.report)
         callbacks = [*own_callbacks(self.fit_kwargs.get("callbacks"), self.hp, self.execution), keep_best, record]
         kwargs: dict[str, Any] = {**self.fit_kwargs, "callbacks": callbacks}

@@ -13,6 +13,7 @@ from kerasbn import models, training
 from kerasbn.checks import InputError
 from kerasbn.config import ConvNetConfig, MLPConfig, ModelConfig, ResNetConfig, SearchConfig, TrainConfig, TuneConfig
 from kerasbn.data import Features
+from kerasbn.tuning.preparation import prepare
 from kerasbn.tuning.space import scales
 from kerasbn.tuning.space.tiers import check_space, families_of, model_of, tuned
 from kerasbn.tuning.stages import fit_stage
@@ -167,7 +168,9 @@ class FactoryHyperModel(keras_tuner.HyperModel):
         """Return the compiled model, features to logits, of the config that is drawn."""
         config = sample_config(hp, self.config)
         model = models.from_config(config.model, self.input_shape, self.num_classes)
-        return training.compile_model(model, config.training, self.labels)
+        training.compile_model(model, config.training, self.labels)
+        prepare(model, np.zeros((1, *self.input_shape), np.float32), self.labels[:1])
+        return model
 
     def fit(
         self,
