@@ -1,6 +1,7 @@
 """The command line: YAML configs with overrides; each command imports its room only when it runs."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 import traceback
@@ -90,19 +91,23 @@ def _tune(config: TuneConfig, arguments: argparse.Namespace) -> None:
     _start(arguments)
     from kerasbn import cli_search
 
+    if arguments.storage is not None:
+        config = dataclasses.replace(config, search=dataclasses.replace(config.search, storage=arguments.storage))
     if arguments.preview:
         cli_search.show_space(config)
     elif arguments.retest is not None:
-        cli_search.show_retest(cli_search.retest_with_progress(arguments.retest, arguments.data))
+        cli_search.show_retest(cli_search.retest_with_progress(arguments.retest, arguments.data, config.search.storage))
     else:
         cli_search.show_study(cli_search.search_with_progress(config))
 
 
 def _check_retests_as_searched(arguments: argparse.Namespace) -> None:
-    others = given(arguments, TuneConfig)[:1] + ["--config"] * (arguments.config is not None)
+    others = [option for option in given(arguments, TuneConfig)[::2] if option != "--search.storage"]
+    others += ["--config"] * (arguments.config is not None)
     others += ["--preview"] * arguments.preview
     if arguments.retest is not None and others:
-        raise InputError("--retest", "no other keys but --data: the study has its own", others[0], "Leave it out.")
+        expected = "no other keys but --data and --search.storage: the study has its own"
+        raise InputError("--retest", expected, others[0], "Leave it out.")
     if arguments.retest is None and arguments.data is not None:
         raise InputError("--data", "--retest STUDY with it", repr(arguments.data), "A search has --data.source.")
 
@@ -162,6 +167,7 @@ _TUNE = Command(
         {
             "--retest": ("STUDY", "train the best trials of a study again: are its hyperparameters still good?"),
             "--data": ("SOURCE", "with --retest: today's examples, as data.source; else those of the study"),
+            "--storage": ("URL", "the same as --search.storage"),
         }
     ),
 )

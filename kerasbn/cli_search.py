@@ -87,7 +87,7 @@ def show_study(result: TuneResult) -> None:
     print(f"next        kerasbn train --config {shlex.quote(str(result.directory / 'best.yaml'))}")
 
 
-def retest_with_progress(study: str, source: str | None) -> RetestResult:
+def retest_with_progress(study: str, source: str | None, storage: str | None = None) -> RetestResult:
     """Re-test a study as `kerasbn.tuning.retest` does, with progress; Ctrl-C says what was kept and how to go on."""
     with reporting(f"re-testing {study}", 1.0, "study") as report:
 
@@ -96,7 +96,7 @@ def retest_with_progress(study: str, source: str | None) -> RetestResult:
             report(round(done / total, 3), f"{done} of {total} re-runs, trial {rerun.trial}: {score}")
 
         try:
-            return retest(study, source, on_trial=on_rerun, say=report.say)
+            return retest(study, source, storage=storage, on_trial=on_rerun, say=report.say)
         except KeyboardInterrupt:
             remedy = "Finished re-runs are kept there; to go on, give the same command again."
             raise KeyboardInterrupt(f"Stopped re-testing {study}. {remedy}") from None

@@ -8,6 +8,7 @@ import pytest
 from kerasbn import cli
 from kerasbn.cli_search import search_with_progress, show_study
 from kerasbn.config import DataConfig, MLPConfig, SearchConfig, TuneConfig
+from kerasbn.tuning import read_study
 
 
 @pytest.fixture
@@ -66,8 +67,8 @@ def test_preview_trains_nothing(tmp_path, monkeypatch, capsys):
     [
         (
             ["--retest", "studies/iris", "--search.epochs", "3"],
-            "kerasbn: --retest: expected no other keys but --data: the study has its own; received --search.epochs. "
-            "Leave it out.",
+            "kerasbn: --retest: expected no other keys but --data and --search.storage: the study has its own; "
+            "received --search.epochs. Leave it out.",
         ),
         (
             ["--data", "new.csv"],
@@ -82,12 +83,27 @@ def test_options_that_do_not_go_together(options, message, capsys):
 
 
 @pytest.mark.slow
-def test_retest_and_report(tmp_path, capsys):
+@pytest.mark.parametrize("storage", [None, "sqlite:///{}/study.db"], ids=["journal", "database"])
+def test_retest_and_report(tmp_path, capsys, storage):
     study = str(tmp_path / "iris")
-    assert cli.main(["tune", *SMALL, "--search.max_trials", "3", "--search.output", str(tmp_path)]) == 0
+    where = [] if storage is None else ["--storage", storage.format(tmp_path)]
+    options = ["--search.max_trials", "3", "--search.output", str(tmp_path)]
+    options += ["--search.storage", where[1]] if where else []
+    assert cli.main(["tune", *SMALL, *options]) == 0
     assert cli.main(["tune", "--retest", study, "--data", "iris"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"^verdict +(keep|search again)", shown, re.MULTILINE), shown
-    assert cli.main(["report", study]) == 0
+    assert cli.main(["report", study, *where]) == 0
     assert capsys.readouterr().out == f"report      {study}/report.html\n"
     assert (tmp_path / "iris" / "report.csv").is_file()
+
+
+def test_storage_for_short(tmp_path, capsys):
+    url = f"sqlite:///{tmp_path}/studies.db"
+    command = ["tune", *SMALL, "--search.max_trials", "1", "--search.output", str(tmp_path)]
+    assert cli.main([*command, "--storage", url]) == 0
+    assert len(read_study(tmp_path / "iris", url).trials) == 1
+    assert not (tmp_path / "iris" / "journal.log").exists()
+    capsys.readouterr()
+    assert cli.main([*command, "--storage", "studies.db"]) == 2
+    assert capsys.readouterr().err.startswith("kerasbn: search.storage: expected the URL of a database")

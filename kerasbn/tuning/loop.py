@@ -81,6 +81,7 @@ class Loop:
         started, jobs, note = time.monotonic(), 0, ""
         for record in self.study.ranked:
             self._know(record)
+        self._tidy()
         try:
             with quick_collections():
                 while True:
@@ -100,8 +101,14 @@ class Loop:
                         break
         finally:
             keras.utils.clear_session()
+        self._tidy()
         self._complain()
         return note or self.exhausted or ("" if jobs else f"All {len(self.study.trials)} trials were there already.")
+
+    def _tidy(self) -> None:
+        """Remove what is here of trials that a killed process or another worker has finished."""
+        parts.remove_finished(self.study.directory, self.study.by_number)
+        weights.prune(self.study, self.study.ranked[: self.limits.keep_models])
 
     def _know(self, record: TrialRecord) -> None:
         # A trial that failed before anything was drawn says nothing about the values it would have drawn.
@@ -159,6 +166,8 @@ class Loop:
         if chosen is None:  # those that wait for their rung are still to be decided
             self.limits = dataclasses.replace(self.limits, trials=job.number)
             self.exhausted = f"The space is exhausted: all its {job.number} combinations have been tried."
+            if self.tried.hyperparameter is None:
+                self.exhausted = "The space is empty: the build function asks for no hyperparameter, such as hp.Float."
             return
         attempt, choose = chosen
         progress = self.study.progress

@@ -191,8 +191,8 @@ def tune(
             for name in ("best.yaml", "trials.csv", layout.DATA, "report.*", "retest-*"):
                 for path in study.directory.glob(name):
                     path.unlink()
-        # Without the URL of a database, which may have a password in it.
-        kept = dataclasses.replace(config, search=dataclasses.replace(config.search, storage=None))
+        storage = config.search.storage and without_password(config.search.storage)
+        kept = dataclasses.replace(config, search=dataclasses.replace(config.search, storage=storage))
         configs.write_config(kept, study.directory / "search.yaml")
         files.write_json(study.directory / layout.DATA, dict(splits.manifest))
         if on_start is not None:
@@ -202,6 +202,5 @@ def tune(
     if search.note and on_trial is None:
         print(search.note)
     ranked = study.ranked
-    storage = None if config.search.storage is None else without_password(config.search.storage)
     best = best_config(study, config)
     return TuneResult(study.directory, ranked[0], best, tuple(ranked), search.note, earlier, storage)

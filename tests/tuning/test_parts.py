@@ -1,5 +1,7 @@
 """Trials that are trained in parts, from rung to rung: the same whether the search was stopped in between or not."""
 
+import math
+
 import keras
 import keras_tuner
 import numpy as np
@@ -148,3 +150,24 @@ def test_states_are_read_as_they_were_written(tmp_path):
     assert parts.read(tmp_path, 7, 3) is None
     parts.remove(tmp_path, 7)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_kill_after_the_last_result_leaves_nothing(search, monkeypatch):
+    calls, ended, real = 0, math.inf, parts.remove
+
+    def last(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls == ended:
+            raise Stopped
+        real(*arguments)
+
+    monkeypatch.setattr(parts, "remove", last)
+    straight = search("straight")
+    calls, ended = 0, calls
+    with pytest.raises(Stopped):
+        search("stopped")
+    stopped = search("stopped")
+    assert rows(stopped) == rows(straight)
+    ours, theirs = ({p.name for p in tuner.study.directory.iterdir()} for tuner in (stopped, straight))
+    assert ours == theirs

@@ -14,6 +14,7 @@ from recorded import Recorded, build_digits, table, x_only
 from kerasbn.checks import InputError
 from kerasbn.tuning import RandomSearch
 from kerasbn.tuning.engine import quick_collections
+from kerasbn.tuning.store import weights
 
 
 def test_two_and_two_are_four(search_digits):
@@ -278,3 +279,17 @@ def test_the_garbage_collector_is_as_before():
             pass
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0
+
+
+def test_an_empty_space_is_told(recorded):
+    assert recorded(Recorded(lambda hp: None, lambda hp: 1.0)).note.startswith("The space is empty: ")
+
+
+def test_weights_that_a_kill_has_left_are_deleted(recorded, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(weights, "prune", lambda *arguments: None)
+        killed = recorded(x_only, keep_models=1)
+    best = weights.path_of(killed.study, killed.study.ranked[0])
+    assert set(killed.study.directory.glob("trial-*.npz")) > {best}
+    recorded(x_only, keep_models=1)
+    assert set(killed.study.directory.glob("trial-*.npz")) == {best}

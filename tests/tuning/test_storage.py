@@ -10,6 +10,7 @@ import optuna
 import postgresql
 import pytest
 import sqlalchemy
+from recorded import x_only
 
 from kerasbn.checks import InputError, TaskError
 from kerasbn.tuning.store.leases import TABLE, Leases
@@ -271,3 +272,22 @@ def test_pending_results(tmp_path):
     remove_pending(tmp_path, records[0])
     remove_pending(tmp_path, records[1], 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_is_begun_anew_has_nothing_of_the_old_one(recorded, tmp_path):
+    url = f"sqlite:///{tmp_path}/studies.db"
+    old = recorded(x_only, trials=3, storage=url).study
+    write_pending(old.directory, old.by_number[2])
+    (old.directory / "running-00002").mkdir()
+    (old.directory / "part-00002.npz").touch()
+    new = recorded(x_only, trials=3, storage=url, seed=1, overwrite=True, search=False).study
+    assert new.trials == []
+    assert [path.name for path in old.directory.iterdir()] == []
+
+
+def test_a_study_that_was_deleted_with_optuna_is_begun_anew(recorded, tmp_path):
+    url = f"sqlite:///{tmp_path}/studies.db"
+    recorded(x_only, trials=2, storage=url)
+    optuna.delete_study(study_name="r", storage=url)
+    again = recorded(x_only, trials=2, storage=url, seed=1, search=False)
+    assert again.study.leases.claim(0)  # or the search would wait for it for ever

@@ -253,6 +253,13 @@ class Leases:
         """Pause before asking again whether there is something to do: a quarter of a lease, at most a second."""
         time.sleep(min(self.seconds / 4, 1.0))
 
-    def clear(self) -> None:
-        """Forget all leases of the study, finished ones too, when it is deleted."""
-        self._changed(sqlalchemy.delete(TABLE).where(TABLE.c.study == self.study))
+    def clear(self, but: int | None = None) -> None:
+        """Forget all leases of the study, finished ones too, when it is deleted or begun.
+
+        Args:
+            but: Number of the trial whose leases stay; None: of none.
+        """
+        others = TABLE.c.study == self.study
+        if but is not None:
+            others &= TABLE.c.number != but
+        self._changed(sqlalchemy.delete(TABLE).where(others))

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +75,16 @@ def remove(directory: Path, number: int) -> None:
     """Remove what is on the disk of a trial that was not finished."""
     _path(directory, number).unlink(missing_ok=True)
     shutil.rmtree(checkpoints(directory, number), ignore_errors=True)
+
+
+def remove_finished(directory: Path, finished: Container[int]) -> None:
+    """Remove the same of finished trials, of which a kill has left it.
+
+    Args:
+        directory: The study's.
+        finished: Numbers of the trials.
+    """
+    for path in (*directory.glob("part-*.npz"), *directory.glob("running-*")):
+        number = int(path.stem.partition("-")[2])
+        if number in finished:
+            remove(directory, number)

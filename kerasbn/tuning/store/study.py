@@ -115,6 +115,7 @@ class Study:
             InputError: If another search holds it, or has begun it anew with other settings.
         """
         if self.storage is not None:
+            files.remove_leftovers(self.directory)
             self.refresh()
             yield
             return
@@ -216,6 +217,8 @@ class Study:
         for half in optuna.get_all_study_names(storage):  # killed between create_study and the last line below
             if self.storage is None or half == own:
                 optuna.delete_study(study_name=half, storage=storage)
+        if self.leases is not None:  # what was done in a study of this name that was deleted is to be done again
+            self.leases.clear(but=_BEGIN)
         directions = optuna.study.StudyDirection
         direction = directions.MINIMIZE if self.objective.direction == "min" else directions.MAXIMIZE
         seed = self._new_seed if self._wanted.get("seed") is None else self._wanted["seed"]
@@ -228,11 +231,9 @@ class Study:
     def _delete(self) -> None:
         if self.storage is None:
             with self._locked():
-                for pattern in (f"{JOURNAL}*", "trial-*.npz", "part-*.npz"):
-                    for path in self.directory.glob(pattern):
-                        path.unlink()
-                for path in self.directory.glob("running-*"):
-                    shutil.rmtree(path)
+                for path in self.directory.glob(f"{JOURNAL}*"):
+                    path.unlink()
+                self._delete_files()
             return
         assert self.leases is not None
         if held := self.retrying(self.leases.held):
@@ -246,6 +247,15 @@ class Study:
         if name in optuna.get_all_study_names(self._database):
             optuna.delete_study(study_name=name, storage=self._database)
         self.leases.clear()
+        self._delete_files()
+
+    def _delete_files(self) -> None:
+        """Delete what is in the directory of trials that are deleted: a new one of the same number is another."""
+        for pattern in ("trial-*.npz", "part-*.npz", "pending-*.json"):
+            for path in self.directory.glob(pattern):
+                path.unlink(missing_ok=True)
+        for path in self.directory.glob("running-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def _read(self) -> None:
         there = content(self.optuna, self.directory, self._known)
