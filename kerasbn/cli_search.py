@@ -30,8 +30,16 @@ def _values(record: TrialRecord) -> str:
 class _SearchProgress:
     """What is said while a search runs; how many trials are finished and which is best are the study's to know."""
 
+    study: Study  # from `start` on
+
     def __init__(self, report: Report, epochs: int) -> None:
         self.report, self.epochs = report, epochs
+        self.done = 0.0
+
+    def scored(self) -> bool:
+        """Return whether there is a trial with a score."""
+        study = getattr(self, "study", None)
+        return study is not None and any(trial.scored for trial in study.ranked)
 
     def start(self, study: Study) -> None:
         self.study = study
@@ -39,13 +47,16 @@ class _SearchProgress:
             self.report(len(study.trials), f"{len(study.trials)} of them from earlier  {self._best()}")
 
     def epoch(self, number: int, epoch: int, logs: Mapping[str, float]) -> None:
-        part = min((epoch + 1) / self.epochs, 1)
-        self.report(round(len(self.study.trials) + part, 2), f"trial {number}: {summary(logs)}", line=False)
+        others = [t.epochs for t in self.study.waiting.values() if t.number != number]
+        begun = sum(min(done / self.epochs, 1) for done in (*others, epoch + 1))
+        # A trial's second execution begins at its first epoch again.
+        self.done = max(self.done, len(self.study.trials) + begun)
+        self.report(round(self.done, 2), f"trial {number}: {summary(logs)}", line=False)
 
     def trial(self, record: TrialRecord) -> None:
         score = record.traceback.strip().splitlines()[-1] if record.score is None else _short(record.score)
         if record.status == "stopped":
-            score += f" after {record.epochs} epochs"
+            score += f" after {record.epochs} epoch{'s' * (record.epochs != 1)}"
         text = f"trial {record.number}: score {score}  {self._best()}{record.seconds:.1f} s  {_values(record)}"
         self.report(len(self.study.trials), text)
 
@@ -62,9 +73,9 @@ def search_with_progress(config: TuneConfig) -> TuneResult:
             return tune(config, progress.trial, progress.epoch, on_start=progress.start, say=report.say)
         except KeyboardInterrupt:
             place = f"{config.search.output}/{config.model_name}"
+            best = f", and the best of them in {place}/best.yaml" if progress.scored() else ""
             raise KeyboardInterrupt(
-                f"Stopped. All finished trials are kept in {place}, and the best of them in {place}/best.yaml. "
-                "To go on, give the same command again."
+                f"Stopped. All finished trials are kept in {place}{best}. To go on, give the same command again."
             ) from None
 
 
@@ -74,14 +85,16 @@ def show_study(result: TuneResult) -> None:
     shown = result.trials[:_SHOWN_TRIALS]
     table = Table("trial", *(str(record.number) for record in shown))
     table.add_row("score", *(_short(record.score) if record.scored else record.status for record in shown))
-    for name in dict.fromkeys(name for record in shown for name in record.hyperparameters.values):
+    # The one with the most goes first: of a depth that some have only, units_3 stands next to units_2.
+    most = sorted(shown, key=lambda record: -len(record.hyperparameters.values))
+    for name in dict.fromkeys(name for record in most for name in record.hyperparameters.values):
         table.add_row(name, *(_short(record.hyperparameters.values.get(name, "")) for record in shown))
     Console(highlight=False).print(table)
     if result.note:
         print(f"ended       {result.note}")
     earlier = f", {result.earlier} of them from earlier" if result.earlier else ""
     failed = sum(not t.scored for t in result.trials)
-    print(f"trials      {len(result.trials)}{earlier}" + (f", {failed} failed: see trials.csv" if failed else ""))
+    print(f"trials      {len(result.trials)}{earlier}" + (f", {failed} failed: the report says why" if failed else ""))
     print(f"study       {result.directory}")
     print(f"report      kerasbn report {shlex.quote(str(result.directory))}{storage}")
     print(f"next        kerasbn train --config {shlex.quote(str(result.directory / 'best.yaml'))}")
@@ -113,5 +126,7 @@ def show_space(config: TuneConfig) -> None:
     check_space(config)
     seen = preview(lambda hp: sample_config(hp, config), seed=config.search.seed)
     Console(highlight=False).print(seen)
+    if config.search.strategy == "grid":
+        print("note        these are random draws; a grid takes the values of each hyperparameter in turn")
     seen.plot(_PICTURE)
     print(f"picture     {_PICTURE}")

@@ -23,6 +23,8 @@ def start_tensorflow() -> None:
             import tensorflow as tf
 
             tf.config.list_logical_devices()
+            # Each trial of a search traces functions of its own, as it must.
+            tf.get_logger().addFilter(lambda record: "triggered tf.function retracing" not in record.getMessage())
         except Exception:
             kept.seek(0)
             os.write(terminal, kept.read())

@@ -49,7 +49,7 @@ def test_a_stopped_trial_says_when(tmp_path, capsys):
     command = ["tune", *SMALL[:4], *SMALL[6:], *halving, "--search.max_trials", "2", "--search.output", str(tmp_path)]
     assert cli.main(command) == 0
     shown = capsys.readouterr()
-    assert re.search(r"searching iris: trials 1/2  trial \d: score 0\.\d+ after 1 epochs  best ", shown.err)
+    assert re.search(r"searching iris: trials 1/2  trial \d: score 0\.\d+ after 1 epoch  best ", shown.err)
     assert f"report      kerasbn report {tmp_path / 'iris'}\n" in shown.out
 
 

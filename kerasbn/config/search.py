@@ -33,8 +33,8 @@ class SearchConfig:
         max_trials: Number of trials, at least 1.
         total_epochs: Epochs of all trials together after which no new one starts, at least 1; null: no limit.
         max_minutes: Minutes after which no new trial starts, above 0; null: no limit.
-        strategy: Which trials are trained, and how far: random, grid, coarse_to_fine (random, then zooming into the
-            best), tpe and gp (Bayesian), successive_halving and hyperband (the worse trials stop early).
+        strategy: Which trials are trained, and how far: random, grid, coarse_to_fine (20 random trials, then zooming
+            into the best), tpe and gp (Bayesian), successive_halving and hyperband (the worse trials stop early).
         epochs: Passes over the training examples in each trial, at least 1; successive_halving and hyperband give so
             many to their best.
         min_epochs: Fewest passes after which successive_halving compares trials, at least 1.
@@ -77,7 +77,7 @@ class SearchConfig:
     Source: Andrew Ng, Deep Learning Specialization, course 2, week 3: tuning process, for the tiers.
     """
 
-    max_trials: int = 20
+    max_trials: int = 40  # as many zoomed as random ones
     total_epochs: int | None = None
     max_minutes: float | None = None
     strategy: Strategy = "coarse_to_fine"

@@ -61,13 +61,21 @@ def draw(hyperparameter: kinds.HyperParameter, u: float) -> Any:
     return value
 
 
+def count_steps(hyperparameter: kinds.Int | kinds.Float) -> int:
+    """Return how many values the steps of a number reach, as KerasTuner counts them."""
+    low, high, step = hyperparameter.min_value, hyperparameter.max_value, hyperparameter.step
+    if hyperparameter.sampling == "linear":  # not from `values`: an Int has a step of 1, and may have 2^31 of them
+        return int((high - low) // step + 1)
+    return int(math.log(high / low, step) + 1e-8) + 1
+
+
 def count_values(hyperparameter: kinds.HyperParameter) -> float:
     """Return how many values a hyperparameter can take; infinity for a continuous one."""
     if isinstance(hyperparameter, kinds.Int | kinds.Float):
         if hyperparameter.min_value == hyperparameter.max_value:
             return 1
         if hyperparameter.step is not None:
-            return len(set(hyperparameter.values))
+            return count_steps(hyperparameter)
         if isinstance(hyperparameter, kinds.Float):
             return math.inf
         return hyperparameter.max_value - hyperparameter.min_value + 1

@@ -117,6 +117,9 @@ class Hyperband(Tuner):
         **others: Any,
     ) -> None:
         checks.in_range("hyperband_iterations", hyperband_iterations, 1, integer=True)
+        if "max_trials" in others:
+            remedy = "Give hyperband_iterations: how often all brackets are gone through."
+            raise checks.InputError("max_trials", "none: the brackets decide", others["max_trials"], remedy)
         strategy = strategies.Hyperband(max_epochs, factor)
         trials = hyperband_iterations * sum(size for size, _ in strategy.cycle)
         super().__init__(

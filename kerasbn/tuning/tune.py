@@ -54,14 +54,21 @@ class TuneResult:
     storage: str | None = None
 
 
+def _epochs(trial: TrialRecord) -> int:
+    """Return how many epochs a trial was trained for; `TrialRecord.epochs` is 0 where the fit's arguments decide."""
+    return trial.epochs or max((int(row["epoch"]) + 1 for row in trial.history), default=0)
+
+
 def trials_table(study: Study) -> pd.DataFrame:
     """Return all trials, the best first: number, status, score, epochs, seconds, and a column a hyperparameter."""
     rows = [
-        {"number": t.number, "status": t.status, "score": t.score, "epochs": t.epochs, "seconds": round(t.seconds, 3)}
+        {"number": t.number, "status": t.status, "score": t.score, "epochs": _epochs(t), "seconds": round(t.seconds, 3)}
         | dict(t.hyperparameters.values)
         for t in study.ranked
     ]
-    table = pd.DataFrame(rows, columns=list(dict.fromkeys(name for row in rows for name in row)))
+    # The row with the most goes first: of a depth that some have only, units_3 stands next to units_2.
+    names = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
+    table = pd.DataFrame(rows, columns=list(names))
     for name in table.columns:
         values = [row[name] for row in rows if name in row]
         if all(isinstance(value, int) and not isinstance(value, bool) for value in values):

@@ -27,7 +27,7 @@ from kerasbn.tuning.objective import objective_of
 from kerasbn.tuning.store import settings
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.store.study import Study
-from kerasbn.tuning.strategies import Strategy
+from kerasbn.tuning.strategies import Random, Strategy
 
 # What trains a trial, by name; each takes what `run_trial` takes.
 ENGINES: Mapping[str, Callable[..., Outcome]] = types.MappingProxyType({"fit": run_trial})
@@ -58,7 +58,7 @@ class Tuner(Results):
         max_retries_per_trial: Taken for KerasTuner's sake; only 0, since a trial comes out the same each time.
         max_consecutive_failed_trials: So many failures one after the other end the search with an error, at least
             1; None: failures never end it.
-        strategy: Which trials are trained, how far, and with what values.
+        strategy: Which trials are trained, how far, and with what values; None: independent random draws.
         optimizer: In place of the one that the model was compiled with; each model gets a new one of its settings.
         loss: In place of the model's.
         metrics: In place of the model's.
@@ -110,7 +110,7 @@ class Tuner(Results):
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int | None = None,
         *,
-        strategy: Strategy,
+        strategy: Strategy | None = None,
         optimizer: str | keras.optimizers.Optimizer | None = None,
         loss: Any = None,
         metrics: Any = None,
@@ -132,12 +132,12 @@ class Tuner(Results):
         say: Callable[[str], None] | None = None,
         **others: Any,
     ) -> None:
-        refuse(max_retries_per_trial=max_retries_per_trial, **others)
+        refuse(type(self).__name__, max_retries_per_trial=max_retries_per_trial, **others)
         if not isinstance(hypermodel, keras_tuner.HyperModel) and not self._without(hypermodel):
             if not callable(hypermodel):
                 raise InputError("hypermodel", "a keras_tuner.HyperModel or a function", repr(hypermodel))
             hypermodel = BuildFunction(hypermodel)
-        self.hypermodel, self.strategy = hypermodel, strategy
+        self.hypermodel, self.strategy = hypermodel, strategy or Random()
         self.optimizer, self.loss, self.metrics = optimizer, loss, metrics
         self.max_model_size, self.distribution_strategy = max_model_size, distribution_strategy
         self._choose = functools.partial(only_given, hyperparameters, tune_new_entries, allow_new_entries)
@@ -169,7 +169,7 @@ class Tuner(Results):
         self._fingerprint = fingerprint
         wanted = {
             "seed": seed,
-            "strategy": strategy.settings(),
+            "strategy": self.strategy.settings(),
             "executions_per_trial": executions_per_trial,
             "hyperparameters": None if hyperparameters is None else hyperparameters.get_config()["space"],
             "fingerprint": fingerprint,
@@ -218,7 +218,7 @@ class Tuner(Results):
             given = settings.of_fit(fit_args, fit_kwargs)
             if different := settings.differences(self.study.attribute("fit", given), given):
                 raise settings.different_study(self.study.place, different)
-        if self.study.trials:
+        if self.study.ranked:
             self._check_space()
 
         limits = Limits(
@@ -296,7 +296,7 @@ class Tuner(Results):
 
     def _check_space(self) -> None:
         """Raise an `InputError` if the build function no longer asks for what an earlier trial drew."""
-        record = next((t for t in self.study.trials if t.scored), None)
+        record = next((t for t in self.study.ranked if t.scored), None)  # those that wait are among them
         if record is None or self.hypermodel is None:
             return
         values = record.hyperparameters.values
@@ -309,11 +309,15 @@ class Tuner(Results):
         )
         build(self.hypermodel, hp)
         before = summary.values_by_name(record.hyperparameters)
+        after = summary.values_by_name(hp)
         different = [
             f"{name} {now} instead of {before.get(name, 'nothing')}"
-            for name, now in summary.values_by_name(hp).items()
+            for name, now in after.items()
             if before.get(name) != now
         ]
+        if type(self.hypermodel).fit is keras_tuner.HyperModel.fit and not self._overrides("run_trial"):
+            # No others can be asked for later, in the fit.
+            different += [f"nothing instead of {name} {was}" for name, was in before.items() if name not in after]
         if different:
             raise settings.different_study(self.study.place, different)
 
@@ -322,7 +326,7 @@ class Tuner(Results):
         best = self.study.ranked[0]
         result = f"{self.objective.name} {record.score:.4g}" if record.scored else "failed"
         if record.status == "stopped":
-            result += f" after {record.epochs} epochs, stopped"
+            result += f" after {record.epochs} epoch{'s' * (record.epochs != 1)}, stopped"
         standing = f" (best {best.score:.4g}, trial {best.number})" if best.scored else ""
         of = "" if self.max_trials is None else f" of {self.max_trials}"
         finished = f"{len(self.study.trials)}{of} finished"

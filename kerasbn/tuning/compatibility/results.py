@@ -75,6 +75,10 @@ class Results(Overridable):
             return self.hyperparameters.copy()
         return summary.space_of(self.hypermodel, self.study.trials, self.hyperparameters)
 
+    def reload(self) -> None:
+        """Look again at what the study holds; taken for KerasTuner's sake, since a tuner begins with that."""
+        self.study.refresh()
+
     def get_best_hyperparameters(self, num_trials: int = 1) -> list[keras_tuner.HyperParameters]:
         """Return the hyperparameters of the best trials, the best first.
 

@@ -65,7 +65,7 @@ def section(content: StudyContent, axes: Sequence[Axis]) -> Section:
     total = len(content.trials) + len(content.waiting)
     words = [f"{'Higher' if content.objective.direction == 'max' else 'Lower'} is better."]
     if any(trial.status == "failed" for trial in content.trials):
-        words.append("Failed trials stand at the lower edge, since they have no score.")
+        words.append("Failed trials, which have no score, stand at the lower edge.")
     if partly := [f"{axis.label} ({len(axis.values)})" for axis in drawn if len(axis.values) < total]:
         words.append(f"Only some of the {total} trials have: {', '.join(partly)}.")
     words += [left_out, fixed_words(axes)]

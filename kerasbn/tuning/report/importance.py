@@ -171,7 +171,7 @@ def section(content: StudyContent, axes: Sequence[Axis]) -> Section:
         "type": "scatter",
         "mode": "markers",
         "y": places,
-        "x": [rounded(one.chance) for one in found],
+        "x": [rounded(min(one.chance, 1.0)) for one in found],  # no share is above all
         "marker": {"symbol": "line-ns-open", "size": 20, "color": COLORS["stopped"], "line": {"width": 3}},
         "hoverinfo": "none",
     }
@@ -197,7 +197,7 @@ def section(content: StudyContent, axes: Sequence[Axis]) -> Section:
         "exceed theirs."
     )
     if partly := [f"{one.label} in {one.trials}" for one in found if one.trials < len(ranked)]:
-        words += f" Not active in all {len(ranked)} trials: {', '.join(partly)}."
+        words += f" Active in some of the {len(ranked)} trials only: {', '.join(partly)}."
     name = "plot-importances"
     body = f"<p>{escape(words)}</p>{place(name, 90 + 34 * len(found))}"
     return Section("importances", title, body, {name: figure([bars, chance], x, y, bargap=0.3)})

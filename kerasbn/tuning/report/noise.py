@@ -229,6 +229,8 @@ def verdict(content: StudyContent, axes: Sequence[Axis]) -> Verdict:
         span = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
         if counts[-1] == 1:
             many = "the best trial stands apart"
+            if list(known) == ["last epochs"]:
+                many = "the best trial is ahead by more than scores vary from epoch to epoch; seeds may vary them more"
         elif counts[0] == len(ranked):
             many = f"none of the {len(ranked)} trials can be told apart from the best"
         else:
@@ -253,7 +255,10 @@ def verdict(content: StudyContent, axes: Sequence[Axis]) -> Verdict:
     return Verdict(sentence, details + ("" if measured else _ADVICE))
 
 
-_ADVICE = '<p class="note">To measure the noise, train each trial more than once: executions_per_trial = 2 or more.</p>'
+_ADVICE = (
+    '<p class="note">To measure the noise, train each trial more than once: executions_per_trial = 2 or '
+    "more in Python, search.executions on the command line.</p>"
+)
 
 
 def section(verdict: Verdict) -> Section:

@@ -99,13 +99,15 @@ def _zooms(content: StudyContent, axes: Sequence[Axis]) -> tuple[str, dict[str, 
     star = {"size": 14, "symbol": "star", "color": BEST, "line": {"width": 1, "color": "#fff"}}
     last = max(_round(trial) or 0 for trial in trials)
     rounds = {"title": "round", "tickvals": list(range(last + 1)), "range": [last + 0.6, -0.6], "zeroline": False}
+    if best and best[0].notes.get("global"):
+        star |= {"symbol": "star-open", "line": {"width": 2}}
     figures = {}
     for index, axis in enumerate(drawn):
         traces = [_trace(axis, group, style) for group, style in ((inside, blue), (everywhere, hollow), (best, star))]
         shapes = _boxes(axis, trials)
         figures[f"plot-zoom-{index}"] = figure(traces, plotly_axis(axis), rounds, shapes=shapes)
     count = sum(bool(trial.notes.get("global")) for trial in trials)
-    shares = f"{count} of {len(trials)} trials were drawn from the whole range all the same (hollow circles)"
+    shares = f"Hollow: {count} of {len(trials)} trials, drawn from the whole range all the same"
     words = (
         "<h3>Where the search zoomed in</h3><p>Each round draws from a box around the best trials before it; blue "
         f"areas are the boxes. A row without one draws from the whole range. {shares}, so that a wrong zoom "

@@ -71,7 +71,8 @@ def lines(result: RetestResult) -> list[str]:
     said = [f"study       {study.directory}, {age}, {len(study.trials)} trials"]
     said += [f"{name:<11} {old} then, {new} now" for name, (old, new) in result.versions.items()]
     if told.change is not None:
-        said.append(f"incumbent   {_by(told.change)}; the best of many, it looked better than it was")
+        lucky = "; the best of many, it looked better than it was" if told.change.value < 0 else ""
+        said.append(f"incumbent   {_by(told.change)}{lucky}")
     if told.drift is not None:
         said.append(f"others      {_by(told.drift)}, the mean of those that were drawn")
     said.append(f"order       {_order(told, len(result.trials))}")

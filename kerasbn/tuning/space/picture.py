@@ -2,6 +2,7 @@
 
 import math
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ _MOST_BARS = 12  # whole numbers, or choices, that have a bar each
 _OFTEN = 4  # draws of a value, on average, by which one tells that there are no others in between
 _WIDE = 100  # ratio of bounds from which on powers of ten are enough to read a log scale by
 _LONGEST = 12  # characters of a choice
+_TITLE = 42  # characters of the title in a line above each column
 
 
 def plot(draws: int, hyperparameters: Sequence[Drawn], path: str | os.PathLike[str] | None) -> Figure:
@@ -30,9 +32,8 @@ def plot(draws: int, hyperparameters: Sequence[Drawn], path: str | os.PathLike[s
     rows = max(1, math.ceil(len(hyperparameters) / columns))
     figure = Figure(figsize=(3.6 * columns, 0.4 + 2.4 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(
-        f"What {draws} draws have: the share of each value, or of equal parts of the scale", fontsize="medium"
-    )
+    title = f"What {draws} draws have: the share of each value, or of equal parts of the scale"
+    figure.suptitle("\n".join(textwrap.wrap(title, _TITLE * columns)), fontsize="medium")
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, drawn in zip(places, hyperparameters, strict=False):
         _draw(axes, drawn)

@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from kerasbn.tuning.space import picture as preview_picture
@@ -52,7 +52,10 @@ class Preview:
         return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
     def __rich__(self) -> RenderableType:
-        table = Table("hyperparameter", "scale", "range", *(f"{q:.0%}" for q in _QUANTILES), "active")
+        # Names stay whole: of "convnet/filters_1" and "convnet/filters_2" the ends are what tells them apart.
+        table = Table(
+            Column("hyperparameter", no_wrap=True), "scale", "range", *(f"{q:.0%}" for q in _QUANTILES), "active"
+        )
         for drawn in self.hyperparameters:
             for row in _rows(drawn):
                 table.add_row(*map(Text, row), Text(f"{len(drawn.values) / self.draws:.0%}"))

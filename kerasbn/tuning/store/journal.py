@@ -88,7 +88,7 @@ def storage(path: Path) -> optuna.storages.JournalStorage:
         repair(path)
         try:
             return optuna.storages.JournalStorage(optuna_journal.JournalFileBackend(str(path), lock_obj=_lock(path)))
-        except (ValueError, KeyError) as error:  # of json, and of a line without what Optuna writes
+        except (ValueError, KeyError, TypeError) as error:  # of json, and of a line without what Optuna writes
             raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 

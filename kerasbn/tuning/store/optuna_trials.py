@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 
+from kerasbn.checks import InputError
 from kerasbn.tuning.draws import active
 from kerasbn.tuning.store import journal
 from kerasbn.tuning.store.records import TrialRecord, from_json
@@ -68,7 +69,11 @@ def to_optuna(record: TrialRecord, objective: str, known: Mapping[str, BaseDistr
 
 def from_optuna(trial: optuna.trial.FrozenTrial) -> TrialRecord:
     """Return the record in a trial of Optuna's that `to_optuna` made."""
-    return from_json(trial.user_attrs)
+    try:
+        return from_json(trial.user_attrs)
+    except (KeyError, TypeError) as error:
+        received = f"trial {trial.number}, which is none of kerasbn's or damaged ({type(error).__name__}: {error})"
+        raise InputError("study", "trials that kerasbn has added", received, "Put a copy of it back.") from error
 
 
 def known_distributions(trials: list[optuna.trial.FrozenTrial]) -> dict[str, BaseDistribution]:

@@ -48,6 +48,10 @@ def _known(value: Any) -> Any:
         return {str(key): _known(part) for key, part in value.items()}
     if isinstance(value, tuple | list):
         return [_known(part) for part in value]
+    if isinstance(value, np.generic):
+        return _known(value.item())
+    if hasattr(value, "__array__"):  # a tensor, or a table of pandas
+        value = np.asarray(value)
     if isinstance(value, np.ndarray) and value.dtype != object:
         content = hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=16).hexdigest()
         return {"shape": list(value.shape), "dtype": str(value.dtype), "content": content}

@@ -36,6 +36,7 @@ _POSTGRESQL: Mapping[str, int] = types.MappingProxyType(
         "tcp_user_timeout": 25_000,
     }
 )
+_QUOTE = "Characters of a password such as @, / and : are written as %40, %2F and %3A."
 _SQLITE_PATH = "Check the path: three slashes, and a fourth if it is absolute."
 # What a server says to those who will not get in however long they wait, and what to do about it.
 _REFUSALS: Mapping[str, str] = types.MappingProxyType(
@@ -81,12 +82,13 @@ def database_url(storage: str) -> sqlalchemy.URL:
     try:
         url = sqlalchemy.make_url(storage)
     except (exc.ArgumentError, ValueError, AttributeError):  # ValueError: a port that is no number
-        remedy = "Characters of a password such as @, / and : are written as %40, %2F and %3A."
-        raise _refused(repr(_masked(str(storage))), remedy) from None
+        raise _refused(repr(_masked(str(storage))), _QUOTE) from None
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         if not url.database or url.database == ":memory:":
             raise _refused(repr(_masked(storage)), "Name a file: what is in memory is gone after the search.")
         return url
+    if "@" in f"{url.host}{url.database}":  # what follows the first @ or / of a password, which must not be shown
+        raise _refused(repr(_masked(storage)), _QUOTE)
     wanted = [url.drivername]
     if url.drivername in ("postgresql", "postgres"):
         wanted = list(_DRIVERS)
@@ -236,6 +238,8 @@ def open_storage(storage: str, say: Callable[[str], None] = print, seconds: floa
     def opened() -> optuna.storages.RDBStorage:
         try:
             return _open(url)
+        except exc.ArgumentError as error:  # such as a port that is no number
+            raise _refused(f"{without_password(storage)} ({error})", _QUOTE) from None
         except exc.DBAPIError as error:
             remedy = next((r for pattern, r in _REFUSALS.items() if re.search(pattern, _words(error))), "")
             if _down(error) and not remedy:

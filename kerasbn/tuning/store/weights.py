@@ -52,7 +52,12 @@ def best_models(study: Study, hypermodel: keras_tuner.HyperModel, num_models: in
         model = build(hypermodel, record.hyperparameters.copy())
         if not model.built:  # such as a Sequential without Input
             model.build_from_config(dict(record.build_config or {}))
-        with np.load(path) as arrays:
-            model.set_weights([arrays[name] for name in arrays.files])
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                kept = [arrays[name] for name in arrays.files]
+        except (*files.NOT_NUMPY, AttributeError) as error:  # AttributeError: one array alone
+            remedy = f"It is damaged: build trial {record.number} anew from get_best_hyperparameters({num_models})."
+            raise InputError("study", "readable weights", f"{str(path)!r} ({error})", remedy) from error
+        model.set_weights(kept)
         models.append(model)
     return models

@@ -15,7 +15,7 @@ from scipy import special, stats
 from kerasbn import checks
 from kerasbn.callbacks.keep_best import sign_of
 from kerasbn.checks import InputError
-from kerasbn.tuning.draws import active, draw, uniform
+from kerasbn.tuning.draws import active, count_steps, draw, uniform
 from kerasbn.tuning.store.journal import quiet
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.strategies.base import Choose, Progress, Strategy
@@ -49,7 +49,7 @@ def _distribution(hyperparameter: kinds.HyperParameter) -> BaseDistribution:
     numeric = isinstance(hyperparameter, kinds.Int | kinds.Float)
     if numeric and hyperparameter.step is None:
         return FloatDistribution(0.0, 1.0)
-    count = len(tuple(hyperparameter.values))
+    count = count_steps(hyperparameter) if numeric else len(tuple(hyperparameter.values))
     if numeric or getattr(hyperparameter, "ordered", False):
         return IntDistribution(0, count - 1)
     return CategoricalDistribution(range(count))

@@ -4,11 +4,13 @@ from typing import Any, ClassVar
 
 from keras_tuner.engine import hyperparameters as kinds
 
-from kerasbn.tuning.draws import draw
+from kerasbn.tuning.draws import count_steps, draw
+from kerasbn.tuning.objective import MisuseError
 from kerasbn.tuning.strategies.base import Choose, Progress, Strategy
 
 # Of a hyperparameter without a step, as many as KerasTuner's GridSearch takes.
 CONTINUOUS_VALUES = 10
+_MOST_VALUES = 1_000_000
 
 
 def grid_values(hyperparameter: kinds.HyperParameter) -> list[Any]:
@@ -31,7 +33,10 @@ def grid_values(hyperparameter: kinds.HyperParameter) -> list[Any]:
     """
     if not isinstance(hyperparameter, kinds.Int | kinds.Float):
         return list(dict.fromkeys(hyperparameter.values))
-    number = CONTINUOUS_VALUES if hyperparameter.step is None else len(list(hyperparameter.values))
+    number = CONTINUOUS_VALUES if hyperparameter.step is None else count_steps(hyperparameter)
+    if number > _MOST_VALUES:
+        remedy = "Give it a larger step, or take another strategy than grid."
+        raise MisuseError(hyperparameter.name, f"at most {_MOST_VALUES} values on a grid", number, remedy)
     # Drawn, not taken from `values`: those of an Int with log sampling are floats, and in the order of a set.
     return sorted({draw(hyperparameter, (i + 0.5) / number) for i in range(number)})
 

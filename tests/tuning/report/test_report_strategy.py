@@ -30,7 +30,7 @@ def test_boxes(trial, study):
     assert (units["x0"], units["x1"]) == pytest.approx((0.55, 5.45))
     assert (size["x0"], size["x1"]) == (0.5, 2.5)
     assert [shape["y0"] for shape in (rate, units, size)] == pytest.approx([0.58] * 3)  # round 1
-    assert "1 of 7 trials were drawn from the whole range" in found.body
+    assert "Hollow: 1 of 7 trials, drawn from the whole range" in found.body
 
 
 def test_rungs(trial, study):
