@@ -145,33 +145,29 @@ class Leases:
         return self._changed(sqlalchemy.update(TABLE).where(self._ours(number, part), ~TABLE.c.done).values(**expires))
 
     @contextlib.contextmanager
-    def renewing(self, number: int, part: int = 0) -> Iterator[threading.Event]:
+    def renewing(self, number: int, part: int = 0) -> Iterator[None]:
         """Renew a lease from a thread while its trial is trained.
 
-        While the database does not answer, training goes on: nobody can take over then, and `finish` decides.
+        While the database does not answer, training goes on: nobody can take over then. Whose the trial is, `finish`
+        decides.
 
         Args:
             number: The trial's.
             part: Which part of it.
-
-        Yields:
-            What is set once another worker has taken over: training on is of no use.
         """
-        lost, ended = threading.Event(), threading.Event()
+        ended = threading.Event()
 
         def renew() -> None:
             while not ended.wait(self.seconds / 3):
-                with contextlib.suppress(
-                    OperationalError, InterfaceError
-                ):  # does not answer: again in a third of the time
-                    if not self.renew(number, part):
-                        lost.set()
+                # Where the database does not answer, again in a third of the time.
+                with contextlib.suppress(OperationalError, InterfaceError):
+                    if not self.renew(number, part):  # taken over, or finished
                         return
 
         thread = threading.Thread(target=renew, name=f"lease on trial {number}", daemon=True)
         thread.start()
         try:
-            yield lost
+            yield
         finally:
             ended.set()
             thread.join(timeout=1.0)  # one that waits for a dead network must not hold the search up
