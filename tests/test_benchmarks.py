@@ -74,11 +74,11 @@ def test_search_quality_writes_its_figures_and_picture(tmp_path):
 
 @pytest.mark.slow
 def test_search_writes_its_figures(tmp_path):
-    command = [sys.executable, BENCHMARKS / "search.py", "--trials", "1", "--rounds", "1", "--long", "5"]
+    command = [sys.executable, BENCHMARKS / "search.py", "--trials", "1", "--rounds", "1", "--long", "2"]
     command += ["--json", tmp_path / "search.json"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     written = json.loads((tmp_path / "search.json").read_text())
     assert set(written["overhead"]) == {"plain loop", "kerasbn", "KerasTuner"}
-    assert [row["trials"] for row in written["long"]] == [1, 2, 3, 4, 5]
+    assert [row["trials"] for row in written["long"]] == [1, 2]
     assert all(row["weights"] > 0 for row in written["long"])
