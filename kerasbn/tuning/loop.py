@@ -25,7 +25,6 @@ from kerasbn.tuning.strategies import Choose, Job, Strategy
 from kerasbn.tuning.tried import Tried
 
 _CHOICE = 1000  # jobs that a worker looks at, to find one that no other is at
-_POLL = 0.5  # seconds between looks at what other workers have finished
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,9 @@ class Loop:
                     if not todo:
                         break
                     with self._claimed(todo) as job:
-                        if job is None:
-                            time.sleep(_POLL)
+                        if job is None:  # others are at all of them
+                            if self.study.leases is not None:
+                                self.study.leases.wait()
                             continue
                         self._do(job)
                     jobs += 1

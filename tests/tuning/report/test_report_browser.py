@@ -46,7 +46,7 @@ def browser(tmp_path_factory):
     """Return a function that opens a page with more options and returns what the browser prints."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)}")
+        pytest.skip(f"no browser is installed (none of {', '.join(BROWSERS)}): scripts/setup --system installs one")
     profile = tmp_path_factory.mktemp("profile")
 
     def opened(page, *options, width=WIDTH, height=HEIGHT):

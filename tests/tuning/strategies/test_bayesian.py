@@ -340,7 +340,7 @@ def test_a_gaussian_process_is_asked_for_with_its_seed(monkeypatch):
     assert isinstance(asked[0]["independent_sampler"], optuna.samplers.TPESampler)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: no Gaussian process")
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: pip install '.[gp]'")
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of a computer without a GPU
 def test_a_gaussian_process_finds_the_best():
     finished = search(bowl, height, 18, Bayesian("gp"), direction="min")
