@@ -16,8 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from kerasbn.callbacks.keep_best import not_finite
 from kerasbn.checks import InputError, TaskError
 from kerasbn.tuning.draws import Draws
-from kerasbn.tuning.engine import Outcome, Part, quick_collections
+from kerasbn.tuning.engine import quick_collections
 from kerasbn.tuning.objective import MisuseError
+from kerasbn.tuning.outcome import Outcome, Part
 from kerasbn.tuning.store import parts, weights
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.store.study import Study

@@ -21,9 +21,10 @@ from kerasbn.tuning.compatibility.refused import refuse
 from kerasbn.tuning.compatibility.results import Results
 from kerasbn.tuning.compatibility.trial_callbacks import hooks
 from kerasbn.tuning.draws import Draws, trial_seed
-from kerasbn.tuning.engine import BuildFunction, OnEpoch, Outcome, Part, build, run_trial
+from kerasbn.tuning.engine import BuildFunction, OnEpoch, build, run_trial
 from kerasbn.tuning.loop import Limits, Loop
 from kerasbn.tuning.objective import objective_of
+from kerasbn.tuning.outcome import Outcome, Part
 from kerasbn.tuning.store import settings
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.store.study import Study

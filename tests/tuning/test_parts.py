@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerasbn.tuning import SuccessiveHalving
-from kerasbn.tuning.engine import ModelState
+from kerasbn.tuning.outcome import ModelState
 from kerasbn.tuning.store import parts
 
 TRIALS = 4

@@ -10,8 +10,8 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from kerasbn.checks import InputError
-from kerasbn.tuning.engine import Outcome, Part
 from kerasbn.tuning.objective import MisuseError, best_of, history_of, metrics_of, with_objective
+from kerasbn.tuning.outcome import Outcome, Part
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.store.study import Study
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kerasbn import files
-from kerasbn.tuning.engine import ModelState
+from kerasbn.tuning.outcome import ModelState
 
 
 def _path(directory: Path, number: int) -> Path:
