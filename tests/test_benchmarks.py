@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ BENCHMARKS = Path(__file__).parent.parent / "scripts" / "benchmarks"
 
 
 @pytest.mark.slow
-def test_loss_writes_its_figures(tmp_path):
-    command = [sys.executable, BENCHMARKS / "loss.py", "--seconds", "0.01", "--json", tmp_path / "loss.json"]
+def test_loss_writes_its_figures(python, tmp_path):
+    command = [*python, BENCHMARKS / "loss.py", "--seconds", "0.01", "--json", tmp_path / "loss.json"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     written = json.loads((tmp_path / "loss.json").read_text())
@@ -21,8 +20,8 @@ def test_loss_writes_its_figures(tmp_path):
 
 
 @pytest.mark.slow
-def test_overhead_writes_its_figures(tmp_path):
-    command = [sys.executable, BENCHMARKS / "overhead.py", "--data", "digits", "--epochs", "3"]
+def test_overhead_writes_its_figures(python, tmp_path):
+    command = [*python, BENCHMARKS / "overhead.py", "--data", "digits", "--epochs", "3"]
     result = subprocess.run([*command, "--json", tmp_path / "o.json"], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     written = json.loads((tmp_path / "o.json").read_text())
@@ -31,8 +30,8 @@ def test_overhead_writes_its_figures(tmp_path):
 
 
 @pytest.mark.slow
-def test_fashion_mnist_writes_its_figures_and_picture(tmp_path):
-    command = [sys.executable, BENCHMARKS / "fashion_mnist.py", "--data", "digits", "--only", "mlp", "--seeds", "2"]
+def test_fashion_mnist_writes_its_figures_and_picture(python, tmp_path):
+    command = [*python, BENCHMARKS / "fashion_mnist.py", "--data", "digits", "--only", "mlp", "--seeds", "2"]
     result = subprocess.run([*command, "--output", tmp_path], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     (network,) = json.loads((tmp_path / "fashion_mnist.json").read_text())["networks"]
@@ -42,8 +41,8 @@ def test_fashion_mnist_writes_its_figures_and_picture(tmp_path):
 
 
 @pytest.mark.slow
-def test_why_batch_norm_writes_its_results_and_picture(tmp_path):
-    command = [sys.executable, BENCHMARKS / "why_batch_norm.py", "--data", "digits", "--steps", "20", "--seeds", "1"]
+def test_why_batch_norm_writes_its_results_and_picture(python, tmp_path):
+    command = [*python, BENCHMARKS / "why_batch_norm.py", "--data", "digits", "--steps", "20", "--seeds", "1"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     written = json.loads((tmp_path / "why_batch_norm" / "why_batch_norm.json").read_text())
@@ -56,8 +55,8 @@ def test_why_batch_norm_writes_its_results_and_picture(tmp_path):
 
 
 @pytest.mark.slow
-def test_search_quality_writes_its_figures_and_picture(tmp_path):
-    command = [sys.executable, BENCHMARKS / "search_quality.py", "--worlds", "2", "--trials", "6", "--output", tmp_path]
+def test_search_quality_writes_its_figures_and_picture(python, tmp_path):
+    command = [*python, BENCHMARKS / "search_quality.py", "--worlds", "2", "--trials", "6", "--output", tmp_path]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     written = json.loads((tmp_path / "search_quality.json").read_text())
@@ -73,8 +72,8 @@ def test_search_quality_writes_its_figures_and_picture(tmp_path):
 
 
 @pytest.mark.slow
-def test_search_writes_its_figures(tmp_path):
-    command = [sys.executable, BENCHMARKS / "search.py", "--trials", "1", "--rounds", "1", "--long", "2"]
+def test_search_writes_its_figures(python, tmp_path):
+    command = [*python, BENCHMARKS / "search.py", "--trials", "1", "--rounds", "1", "--long", "2"]
     command += ["--json", tmp_path / "search.json"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr

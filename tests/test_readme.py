@@ -37,7 +37,7 @@ def write_customers(path, rows, with_target):
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run_as_they_stand(tmp_path):
+def test_the_commands_of_the_readme_run_as_they_stand(kerasbn, tmp_path):
     write_customers(tmp_path / "customers.csv", 300, with_target=True)
     write_customers(tmp_path / "new_customers.csv", 7, with_target=False)
     generator = np.random.default_rng(0)
@@ -48,7 +48,10 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
     # Another port than the README's, lest a server that runs on this machine is in the way.
     script = "set -euo pipefail\n" + "\n".join(blocks("bash")).replace("8501", "18573")
-    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
+    environment = {
+        "PATH": f"{kerasbn.parent}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+    }
     result = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
@@ -63,6 +66,11 @@ def test_the_commands_of_the_readme_run_as_they_stand(tmp_path):
     assert len(dogs) == 20
     assert (dogs["class"] == "dog").mean() > 0.9
     assert "depth: 20" in (tmp_path / "resnet.yaml").read_text()
+
+
+def test_the_command_is_installed():
+    command = [Path(sys.executable).with_name("kerasbn"), "train", "--print-config", "--data.source", "customers.csv"]
+    assert "source: customers.csv" in subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
 def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):

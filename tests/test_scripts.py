@@ -16,18 +16,22 @@ import pytest
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
-def run(cwd, name, *arguments):
-    command = [sys.executable, SCRIPTS / name, *map(str, arguments)]
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+@pytest.fixture
+def run(python, tmp_path):
+    def run(name, *arguments):
+        command = [*python, SCRIPTS / name, *map(str, arguments)]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    return run
 
 
 @pytest.mark.slow
-def test_train_export_and_serve_from_python(tmp_path):
-    run_directory = tmp_path / run(tmp_path, "train.py", "digits", 4).splitlines()[-1]
+def test_train_export_and_serve_from_python(run, tmp_path):
+    run_directory = tmp_path / run("train.py", "digits", 4).splitlines()[-1]
     assert json.loads((run_directory / "metrics.json").read_text())["test"]["accuracy"] > 0.85
-    version = run(tmp_path, "export.py", run_directory, tmp_path / "models" / "digits").strip()
+    version = run("export.py", run_directory, tmp_path / "models" / "digits").strip()
     assert version == str(tmp_path / "models" / "digits" / "1")
     command = [sys.executable, SCRIPTS / "serve.py", str(tmp_path / "models" / "digits"), "0"]
     with np.load(run_directory / "examples.npz") as examples:
@@ -48,10 +52,10 @@ def test_train_export_and_serve_from_python(tmp_path):
 
 
 @pytest.mark.slow
-def test_tune_from_python_goes_on_where_it_stopped(tmp_path):
-    first = run(tmp_path, "tune.py", 2)
+def test_tune_from_python_goes_on_where_it_stopped(run):
+    first = run("tune.py", 2)
     assert float(first.split("test accuracy")[1]) > 0.1
-    second = run(tmp_path, "tune.py", 3)
+    second = run("tune.py", 3)
     assert second.count("Trial 1 summary") == 1
     assert "Trial 2 summary" in second
     assert "Trial 2 summary" not in first

@@ -1,5 +1,4 @@
 import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -118,7 +117,7 @@ ALONE = """
 
 
 @pytest.mark.parametrize("program", [SYNCHRONIZED, ALONE], ids=["synchronized", "alone"])
-def test_replicas_agree_with_one_batch(program):
+def test_replicas_agree_with_one_batch(python, program):
     program = textwrap.dedent(program)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*python, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "agreed", done.stderr[-3000:]

@@ -1,5 +1,4 @@
 import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -187,13 +186,13 @@ def test_models_learn_and_are_saved(name, tmp_path):
     assert again.evaluate(x, y, verbose=0) == model.evaluate(x, y, verbose=0)
 
 
-def test_nothing_depends_on_what_was_built_before():
+def test_nothing_depends_on_what_was_built_before(python):
     program = (
         "import keras; from kerasbn.models import create_model\n"
         "keras.layers.Dense(1); create_model('resnet', (8, 8), 2, depth=8)\n"
         "m = create_model('resnet', (8, 8), 2, depth=8); print(*[x.name for x in m.layers])"
     )
-    printed = subprocess.check_output([sys.executable, "-c", program], text=True, stderr=subprocess.DEVNULL)
+    printed = subprocess.check_output([*python, "-c", program], text=True, stderr=subprocess.DEVNULL)
     assert printed.split() == names(create_model("resnet", (8, 8), 2, depth=8))
 
 

@@ -254,7 +254,7 @@ def test_sample_requests(iris, people, faces, tmp_path):
 
 
 @pytest.mark.slow
-def test_process_ends_cleanly(models, tmp_path):
+def test_process_ends_cleanly(python, models, tmp_path):
     code = (
         "from kerasbn.config import ServeConfig; from kerasbn.serving import serve; "
         f"config = ServeConfig(model={str(models / 'iris')!r}, port=0); "
@@ -263,7 +263,7 @@ def test_process_ends_cleanly(models, tmp_path):
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         with subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+            [*python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         ) as process:  # fmt: skip
             try:

@@ -54,14 +54,16 @@ def test_decay_appears_in_the_history(iris, decay, rate, formula):
     assert schedule_of(config)(3) == pytest.approx(formula(3))
 
 
-@pytest.mark.parametrize(
-    ("examples", "batch_size", "steps"),
-    [(2, 2, 1), (3, 3, 1), (31, 31, 1), (32, 32, 1), (33, 32, 1), (47, 23, 2), (65, 32, 2), (97, 32, 3)],
-)
-def test_any_number_of_examples(examples, batch_size, steps):
-    plan = plan_epoch(mlp(), examples, 32)
-    assert (plan.batch_size, plan.steps) == (batch_size, steps)
-    assert plan.steps % plan.in_one == 0
+def test_plans_of_any_number_of_examples():
+    sizes = {2: (2, 1), 3: (3, 1), 31: (31, 1), 32: (32, 1), 33: (32, 1), 47: (23, 2), 65: (32, 2), 97: (32, 3)}
+    for examples, expected in sizes.items():
+        plan = plan_epoch(mlp(), examples, 32)
+        assert (plan.batch_size, plan.steps) == expected
+        assert plan.steps % plan.in_one == 0
+
+
+@pytest.mark.parametrize("examples", [2, 33, 47])
+def test_any_number_of_examples(examples):
     history = fit(mlp(), data(examples), data(9), TrainingConfig(epochs=2, batch_size=32))
     assert all(np.isfinite(value) for entry in history for value in entry.values())
 
@@ -84,8 +86,9 @@ def test_a_batch_larger_than_the_set(iris):
 @pytest.mark.parametrize("most", [1, 2, 3, 10, 64])
 def test_steps_per_execution(monkeypatch, most):
     monkeypatch.setattr("kerasbn.training.compile._MAX_STEPS", most)
+    model = mlp()
     for steps in (*range(1, 140), 997, 1000):
-        plan = plan_epoch(mlp(), 32 * steps, 32)
+        plan = plan_epoch(model, 32 * steps, 32)
         assert 1 <= plan.in_one <= min(most, steps)
         assert 0 <= steps - plan.steps <= 0.02 * steps  # left out
 

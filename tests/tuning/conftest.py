@@ -1,7 +1,5 @@
 """A small search that the tests share: digits, one hidden layer, two epochs."""
 
-import gc
-
 import keras_tuner
 import numpy as np
 import pytest
@@ -9,15 +7,6 @@ from recorded import Recorded, build_digits
 from sklearn.datasets import load_digits
 
 from kerasbn.tuning import RandomSearch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_trials():
-    """Spare every search the look through all objects of TensorFlow, which takes as long as two of its trials."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,8 @@
 
 import contextlib
 import dataclasses
-import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -162,19 +160,14 @@ def test_weights_are_kept_once(config, monkeypatch):
 
 
 @pytest.mark.slow
-def test_kill_9(config, tmp_path):
+def test_kill_9(python, config, tmp_path):
     configs.write_config(searched(config, max_trials=50), tmp_path / "tune.yaml")
     code = (
         "import sys; from kerasbn.config import TuneConfig, read_config; from kerasbn.tuning import tune;"
         "tune(read_config(TuneConfig, sys.argv[1]))"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path]), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "tune.yaml")],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    command = [*python, "-c", code, str(tmp_path / "tune.yaml")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     journal = tmp_path / "studies" / "iris" / "journal.log"
     try:
         deadline = time.monotonic() + 60
