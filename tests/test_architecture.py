@@ -19,6 +19,7 @@ ORDER = (
     ("layers", "losses", "metrics", "optimizers"),
     ("statistics",),
     ("callbacks", "models"),
+    ("caviar",),
     ("training",),
     ("diagnostics",),
     ("tuning",),

@@ -175,9 +175,10 @@ class LearningRateDecay(keras.callbacks.Callback):
             raise InputError("optimizer", "one optimizer, whose rate LearningRateDecay can set", f"several: {names}")
         if isinstance(optimizer, PlannedOptimizer):
             optimizer.forget_plan()
-        # A rate that can be set is a variable; a LearningRateSchedule gives a tensor, a function a number.
-        # Keras refuses to set the first only at the first epoch, and lets the second pass without effect.
-        if not isinstance(getattr(optimizer, "learning_rate", None), keras.Variable):
+        # A rate that can be set is a variable, of a stand-in an array; a LearningRateSchedule gives a tensor, a
+        # function a number. Keras refuses to set the first only at the first epoch, and lets the second pass without
+        # effect.
+        if not isinstance(getattr(optimizer, "learning_rate", None), keras.Variable | np.ndarray):
             raise InputError(
                 "learning_rate of the optimizer",
                 "a number, which LearningRateDecay can set",
@@ -198,7 +199,7 @@ class LearningRateDecay(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the rates of the updates of this execution."""
         optimizer = self._optimizer()
-        planned = isinstance(optimizer, PlannedOptimizer)
+        planned = hasattr(optimizer, "plan")  # one of kerasbn.optimizers, or a stand-in for one
         positions = self._positions(optimizer, batch)[: None if planned else 1]
         rates, momenta = self._rates(positions), self._momenta(optimizer, positions)
         if self._fresh:

@@ -41,6 +41,10 @@ class SearchConfig:
         factor: Of successive_halving and hyperband: one in so many trials goes on, for so many times the epochs; at
             least 2.
         executions: Models of each trial, trained from different initial weights, at least 1; their mean score counts.
+        folds: Folds of a cross-validation, at least 2: the training and validation examples together are cut into so
+            many, each model is trained on all but one and validated on that one, and the mean score counts; the test
+            examples stay out. Features have the mean and variance of the training examples in all folds. null: each
+            model is validated on the validation examples.
         keep_models: Of how many trials, the best ones, the trained weights are kept, at least 0.
         tiers: How many of the course's tiers of hyperparameters are drawn, in [1, 3]. 1: learning_rate; 2: also
             momentum, units and batch_size; 3: also layers, decay_rate, dropout and, if there are several to choose
@@ -85,6 +89,7 @@ class SearchConfig:
     min_epochs: int = 1
     factor: int = 3
     executions: int = 1
+    folds: int | None = None
     keep_models: int = 1
     tiers: int = 3
     tune: tuple[Tuned, ...] | None = None
@@ -130,6 +135,8 @@ class SearchConfig:
         remedy = f"{self.strategy} gives its best search.factor times the epochs of the others."
         checks.in_range("search.epochs", self.epochs, least, integer=True, remedy=remedy)
         checks.in_range("search.executions", self.executions, 1, integer=True)
+        if self.folds is not None:
+            checks.in_range("search.folds", self.folds, 2, integer=True)
         checks.in_range("search.keep_models", self.keep_models, 0, integer=True)
 
     def _check_space(self) -> None:

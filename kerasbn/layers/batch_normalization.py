@@ -289,7 +289,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             self._read(name, x) for name in ("moving_mean", "moving_variance", "gamma", "beta")
         )
         least_size = 0 if self._asked_kernel == "fused" else fused.LEAST_SIZE_AT_INFERENCE
-        slower = self._asked_kernel == "scratch" or fused.reason_against(x.shape, axes, x.dtype, least_size)
+        slower = self._asked_kernel == "scratch" or tf.is_tensor(self.epsilon)
+        slower = slower or fused.reason_against(x.shape, axes, x.dtype, least_size)
         function = normalization.normalize if slower or normalization.in_xla() else fused.fused_normalize
         return function(x, mean, variance, gamma, beta, self.epsilon, axes)
 

@@ -197,6 +197,8 @@ def chosen_kernel(
     """Return the path that a layer takes in training for inputs of `shape`, as far as that shows in them."""
     if asked == "scratch":
         return Kernel("scratch", "it was asked for")
+    if tf.is_tensor(layer.epsilon):
+        return Kernel("scratch", "epsilon is a tensor, and the fused kernel takes a number")
     if layer.virtual_batch_size is not None:
         return Kernel("scratch", "with virtual_batch_size each group has statistics of its own")
     reason = reason_against(shape, axes, dtype, 0 if asked == "fused" else LEAST_SIZE_IN_TRAINING)

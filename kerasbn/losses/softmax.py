@@ -60,16 +60,26 @@ def softmax_cross_entropy(
     """
     classes = logits.shape[-1]
     if not labels.dtype.is_integer:
-        return _written_out(logits, smoothed(labels, logits, smoothing) if smoothing else labels, z_loss)
-    if classes <= FEW_CLASSES and not smoothing and not z_loss:
+        return _written_out(logits, smoothed(labels, logits, smoothing) if counts(smoothing) else labels, z_loss)
+    if classes <= FEW_CLASSES and not counts(smoothing) and not counts(z_loss):
         return _fused(logits, labels)
     valid = (labels >= 0) & (labels < classes)
     said = [f"y_true: expected labels in [0, {classes}); received some from", tf.reduce_min(labels)]
     said += ["to", tf.reduce_max(labels)]
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), said)]):
         labels = tf.identity(labels)
-    losses = _written_out(logits, smoothed(labels, logits, smoothing) if smoothing else labels, z_loss)
+    losses = _written_out(logits, smoothed(labels, logits, smoothing) if counts(smoothing) else labels, z_loss)
     return tf.where(valid, losses, float("nan"))
+
+
+def counts(value: Any, without: float = 0.0) -> bool:
+    """Return whether a number is another than the one that changes nothing; a tensor may always be.
+
+    Example:
+        >>> counts(0.0), counts(0.1), counts(tf.constant(0.0))
+        (False, True, True)
+    """
+    return bool(tf.is_tensor(value) or value != without)
 
 
 def _written_out(logits: tf.Tensor, labels: tf.Tensor, z_loss: float) -> tf.Tensor:
@@ -87,17 +97,17 @@ def _written_out(logits: tf.Tensor, labels: tf.Tensor, z_loss: float) -> tf.Tens
             losses = tf.squeeze(log_total, -1) - tf.gather(shifted, y, batch_dims=1)
         else:
             losses = tf.reduce_sum(tf.math.multiply_no_nan(log_total - shifted, y), axis=-1)
-        if z_loss:
+        if counts(z_loss):
             losses += z_loss * tf.squeeze(log_total + m, -1) ** 2
 
         def backward(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
             y_hat = exponentials / total
-            if z_loss:
+            if counts(z_loss):
                 y_hat *= 1 + 2 * z_loss * (log_total + m)
             upstream = upstream[:, tf.newaxis]
             if is_whole:
                 places = tf.stack([tf.range(tf.size(y, y.dtype)), y], axis=1)
-                slope = tf.tensor_scatter_nd_sub(y_hat, places, tf.ones_like(y, z.dtype))
+                slope = tf.tensor_scatter_nd_update(y_hat, places, tf.gather(y_hat, y, batch_dims=1) - 1)
                 return _scaled(slope, upstream), None
             return _scaled(y_hat - y, upstream), upstream * (log_total - shifted)
 
@@ -140,15 +150,14 @@ def smoothed(labels: tf.Tensor, logits: tf.Tensor, share: float) -> tf.Tensor:
     classes, lowest = logits.shape[-1], -float("inf")
 
     def kept(spread: tf.Tensor | float) -> tf.Tensor:
-        if labels.dtype.is_integer:
-            y = tf.one_hot(labels, classes, on_value=1 - share, off_value=0.0, dtype=logits.dtype)
-        else:
-            y = (1 - share) * labels
-        return y + spread
+        y = tf.one_hot(labels, classes, dtype=logits.dtype) if labels.dtype.is_integer else labels
+        return (1 - share) * y + spread
 
     def over_some() -> tf.Tensor:
         possible = tf.cast(logits > lowest, logits.dtype)
         return kept(possible * (share / tf.reduce_sum(possible, axis=-1, keepdims=True)))
 
+    if tf.is_tensor(share):  # in a stack of models (kerasbn.caviar), whose operations cannot choose
+        return over_some()
     # Masked classes are rare, and to look for one takes less time than to spread what there is to spread row by row.
     return tf.cond(tf.reduce_min(logits) > lowest, lambda: kept(share / classes), over_some)

@@ -188,7 +188,8 @@ class SoftmaxCrossEntropy(keras.losses.Loss):
         ids, counted = labels.whole_numbers(y, classes, self.ignore_class, counted)
         weights = None
         if self.class_weight is not None:
-            weights = tf.gather(tf.constant(labels.weight_of_each(self.class_weight, classes), self.dtype), ids)
+            of_each = tf.convert_to_tensor(labels.weight_of_each(self.class_weight, classes), self.dtype)
+            weights = tf.gather(of_each, ids)
         return _Rows(self._losses(ids, logits), weights, counted)
 
     def _soft(self, y: tf.Tensor, logits: tf.Tensor, counted: tf.Tensor | None) -> _Rows:
@@ -199,7 +200,8 @@ class SoftmaxCrossEntropy(keras.losses.Loss):
             kept = y[..., self.ignore_class] < 1
             counted = kept if counted is None else counted & kept
         if self.class_weight is not None:
-            weights = tf.linalg.matvec(y, tf.constant(labels.weight_of_each(self.class_weight, classes), self.dtype))
+            of_each = tf.convert_to_tensor(labels.weight_of_each(self.class_weight, classes), self.dtype)
+            weights = tf.linalg.matvec(y, of_each)
         return _Rows(self._losses(y, logits), weights, counted)
 
     def _losses(self, target: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -208,6 +210,6 @@ class SoftmaxCrossEntropy(keras.losses.Loss):
         if logits.shape.rank != 2:
             target = tf.reshape(target, [-1] if target.dtype.is_integer else [-1, classes])
         z = logits if logits.shape.rank == 2 else tf.reshape(logits, [-1, classes])
-        z = z if self.temperature == 1 else z / self.temperature
+        z = z / self.temperature if softmax.counts(self.temperature, 1) else z
         losses = softmax.softmax_cross_entropy(z, target, self.label_smoothing, self.z_loss)
         return losses if logits.shape.rank == 2 else tf.ensure_shape(tf.reshape(losses, shape), logits.shape[:-1])

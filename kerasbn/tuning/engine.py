@@ -11,6 +11,7 @@ import keras_tuner
 
 from kerasbn.tuning.compatibility.trial_callbacks import own_callbacks
 from kerasbn.tuning.draws import Draws, trial_seed
+from kerasbn.tuning.folds import Fold, fold_ids, labels_of, of_fit
 from kerasbn.tuning.objective import MisuseError
 from kerasbn.tuning.outcome import WHOLE, Execution, ModelState, Outcome, Part, of_execution, outcome_of_executions
 from kerasbn.tuning.preparation import prepare_for_fit
@@ -132,6 +133,7 @@ def run_trial(
     executions: int = 1,
     on_epoch: OnEpoch | None = None,
     part: Part = WHOLE,
+    folds: int | None = None,
 ) -> Outcome:
     """Build and fit a model with the hyperparameters of a trial, or train a part of it.
 
@@ -146,12 +148,15 @@ def run_trial(
         executions: How many models are trained from different initial weights, at least 1.
         on_epoch: Called at the end of each epoch.
         part: What is trained of the trial.
+        folds: How many folds the examples are cut into, at least 2, the same for all trials: each execution trains
+            one model a fold, which "execution" counts, too: execution * folds + fold. None: they are not cut.
 
     Returns:
         What it has come to, with its earlier parts.
 
     Raises:
-        MisuseError: If `build` returns no model or `fit` nothing with the objective in it.
+        MisuseError: If `build` returns no model or `fit` nothing with the objective in it, or the arguments of the
+            fit cannot be cut into folds.
     """
 
     def report(epoch: int, row: Mapping[str, float]) -> None:
@@ -160,8 +165,12 @@ def run_trial(
 
     done: list[Execution] = []
     build_config = None
-    for execution in range(executions):
-        training = _Training(hypermodel, hp, objective, fit_args, fit_kwargs, execution, report, part)
+    cut: list[Fold | None] = [None]
+    if folds is not None:
+        cut = [*fold_ids(labels_of(fit_args, fit_kwargs), folds, hp.seed)]
+    for execution, fold in enumerate(cut * executions):
+        args, kwargs = (fit_args, fit_kwargs) if fold is None else of_fit(fit_args, fit_kwargs, fold)
+        training = _Training(hypermodel, hp, objective, args, kwargs, execution, report, part)
         state = None if part.states is None else part.states[execution]
         whole = Execution.after(part, execution, objective, state)
         for span in part.spans[-1:] if state is not None else part.spans:

@@ -72,10 +72,11 @@ def fold_ids(labels: Any, folds: int, seed: int) -> list[Fold]:
 def _rare(names: np.ndarray, counts: np.ndarray, folds: int) -> MisuseError:
     """Return the error for classes that are not in all folds."""
     rare = np.flatnonzero(counts < folds)
-    told = ", ".join(f"{counts[i]} of {names.tolist()[i]!r}" for i in rare[:_SHOWN])
+    told = ", ".join(f"{counts[i]} of class {names.tolist()[i]!r}" for i in rare[:_SHOWN])
     told += f" and fewer than {folds} of {len(rare) - _SHOWN} others" if len(rare) > _SHOWN else ""
     fewer = f"Use {counts.min()} folds, or leave" if counts.min() > 1 else "Leave"
-    remedy = f"{fewer} those examples out, or join the classes with others; give quantities as floats."
+    quantities = " If they are quantities, give them as floats." * (len(rare) > _SHOWN)
+    remedy = f"{fewer} those examples out, or join the classes with others.{quantities}"
     return MisuseError("folds", f"at least {folds} examples of each class, one for each fold", told, remedy)
 
 

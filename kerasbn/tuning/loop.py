@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from kerasbn.tuning.draws import Draws
 from kerasbn.tuning.engine import quick_collections
 from kerasbn.tuning.objective import MisuseError
 from kerasbn.tuning.outcome import Outcome, Part
+from kerasbn.tuning.stacks import Begun, Stacks
 from kerasbn.tuning.store import parts, weights
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.store.study import Study
@@ -26,6 +27,8 @@ from kerasbn.tuning.strategies import Choose, Job, Strategy
 from kerasbn.tuning.tried import Tried
 
 _CHOICE = 1000  # jobs that a worker looks at, to find one that no other is at
+_AT_ONCE = 64  # trials that are begun together: more are no faster, and a kill would lose them all
+_FEW_AT_ONCE = 16  # where others are to have some too, or time may be over
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,25 @@ class Limits:
     keep_models: int = 1
 
 
+@dataclass(frozen=True)
+class Task:
+    """A job that is to be trained.
+
+    Args:
+        job: The job.
+        hp: The trial's hyperparameters, which are drawn while its model is built.
+        earlier: The trial as it waits for this part; None: it begins.
+        notes: Of the strategy.
+        part: What is trained.
+    """
+
+    job: Job
+    hp: Draws
+    earlier: TrialRecord | None
+    notes: Mapping[str, Any]
+    part: Part
+
+
 @dataclass
 class Loop:
     """One search of a study.
@@ -60,17 +82,18 @@ class Loop:
         on_trial: Called with each finished trial.
         say: Where lines about other workers and the storage are said.
         entries: Takes what gives the values of all hyperparameters, and returns what gives those of this search.
+        stacks: Trains trials together; None: each is trained alone.
     """
 
     study: Study
     strategy: Strategy
     engine: Callable[[Draws, Part], Outcome]
-    engine_name: str
     given: keras_tuner.HyperParameters | None
     limits: Limits
     on_trial: Callable[[TrialRecord], None]
     say: Callable[[str], None]
     entries: Callable[[Choose], Choose]
+    stacks: Stacks | None = None
     tried: Tried = dataclasses.field(default_factory=Tried)
     first_error: InputError | None = None
     failures: int = 0  # one after the other
@@ -91,13 +114,11 @@ class Loop:
                     todo = list(itertools.islice(self._jobs(), _CHOICE))
                     if not todo:
                         break
-                    with self._claimed(todo) as job:
-                        if job is None:  # others are at all of them
-                            if self.study.leases is not None:
-                                self.study.leases.wait()
-                            continue
-                        self._do(job)
-                    jobs += 1
+                    with self._claimed(todo[: self._at_once(todo)]) as mine:
+                        if not mine and self.study.leases is not None:  # others are at all of them
+                            self.study.leases.wait()
+                        self._do(mine)
+                    jobs += len(mine)
                     if self.failures == self.limits.failures:
                         break
         finally:
@@ -123,6 +144,10 @@ class Loop:
             if record.number not in known:
                 self._know(record)
 
+    def _epochs(self) -> int:
+        """Return how many epochs all trials together have had."""
+        return sum(len(trial.history) for trial in self.study.ranked)
+
     def _jobs(self) -> Iterator[Job]:
         return self.strategy.jobs(self.study.progress, self.limits.trials)
 
@@ -131,51 +156,96 @@ class Loop:
         minutes, epochs = self.limits.minutes, self.limits.epochs
         if minutes is not None and (jobs or self.study.ranked) and seconds > 60 * minutes:
             return f"No more trials after {minutes:g} minutes."
-        if epochs is not None and (spent := sum(len(t.history) for t in self.study.ranked)) >= epochs:
+        if epochs is not None and (spent := self._epochs()) >= epochs:
             return f"No more trials after {spent} epochs; {epochs} were allowed."
         return ""
 
-    @contextlib.contextmanager
-    def _claimed(self, todo: list[Job]) -> Iterator[Job | None]:
-        """Give the first job that no other worker is at; None if there is none, for now."""
-        leases = self.study.leases
-        if leases is None:
-            yield todo[0]
-            return
-        job = self.study.retrying(lambda: next((job for job in todo if leases.claim(job.number, _part(job))), None))
-        if job is None:
-            yield None
-            return
-        try:
-            self._refresh()  # another worker may have finished it since this one looked
-            open_still = itertools.islice(self._jobs(), _CHOICE)
-            with leases.renewing(job.number, _part(job)):
-                yield job if job in open_still else None
-        finally:
-            # Of a job that is done, this changes nothing.
-            with contextlib.suppress(SQLAlchemyError):  # does not answer: it runs out by itself
-                leases.release(job.number, _part(job))
+    def _at_once(self, todo: Sequence[Job]) -> int:
+        """Return how many of the first jobs are done together, if no other worker is at them."""
+        if self.stacks is None:
+            return len(todo)  # of which one is taken
+        count = self.strategy.together(todo, self.study.progress)
+        if self.limits.epochs is not None:  # no more than would be begun one by one
+            left = self.limits.epochs - self._epochs()
+            count = min(count, max(1, -(-left // self.stacks.epochs(todo[0]))))
+        return min(count, _AT_ONCE if self.limits.minutes is None and self.study.leases is None else _FEW_AT_ONCE)
 
-    def _do(self, job: Job) -> None:
-        """Do a job and keep what came of it."""
-        earlier = self.study.waiting.get(job.number)
-        if job.stop:
-            assert earlier is not None
-            self._finish(job, dataclasses.replace(earlier, status="stopped"), None)
+    @contextlib.contextmanager
+    def _claimed(self, todo: Sequence[Job]) -> Iterator[list[Job]]:
+        """Give jobs that no other worker is at: one, or with stacks all there are; none if there is none, for now."""
+        leases, most = self.study.leases, 1 if self.stacks is None else len(todo)
+        if leases is None:
+            yield list(todo[:most])
             return
+
+        def claim(job: Job) -> bool:
+            return bool(self.study.retrying(lambda: leases.claim(job.number, _part(job))))
+
+        with contextlib.ExitStack() as held:
+            mine: list[Job] = []
+            for job in todo:
+                if len(mine) < most and claim(job):
+                    held.callback(self._release, job)
+                    mine.append(job)
+            if mine:
+                self._refresh()  # another worker may have finished them since this one looked
+                open_still = list(itertools.islice(self._jobs(), _CHOICE))
+                mine = [job for job in mine if job in open_still]
+            for job in mine:
+                held.enter_context(leases.renewing(job.number, _part(job)))
+            yield mine
+
+    def _release(self, job: Job) -> None:
+        """Let go of a job; of one that is done, this changes nothing."""
+        assert self.study.leases is not None
+        with contextlib.suppress(SQLAlchemyError):  # does not answer: it runs out by itself
+            self.study.leases.release(job.number, _part(job))
+
+    def _do(self, jobs: Sequence[Job]) -> None:
+        """Do jobs and keep what came of them."""
+        tasks: list[Task] = []
+        begun: list[Begun] = []
+        for job in jobs:
+            if job.stop:
+                self._finish(job, dataclasses.replace(self.study.waiting[job.number], status="stopped"), None)
+                continue
+            task = self._task(job)
+            if task is None:
+                break
+            tasks.append(task)
+            if self.stacks is not None:
+                begun.append(self.stacks.begin(task.hp, task.part))
+                if task.hp.values:  # the next ones are to be others
+                    self.tried.add(task.hp.copy())
+        if self.stacks is None:
+            for task in tasks:
+                self._finish(task.job, *self._train(task))
+            return
+        for done in self.stacks.train(begun):
+            task = tasks[done.trial]
+            if done.outcome is None:
+                record, outcome = self._train(task)
+            else:
+                record, outcome = self._record(task, done.outcome, "", done.seconds, done.engine)
+            self._finish(task.job, record, outcome)
+            if self.failures == self.limits.failures:
+                return
+
+    def _task(self, job: Job) -> Task | None:
+        """Return what is to be trained for a job; None if all values have been tried."""
+        earlier = self.study.waiting.get(job.number)
         chosen = self._values(job, earlier)
         if chosen is None:  # those that wait for their rung are still to be decided
             self.limits = dataclasses.replace(self.limits, trials=job.number)
             self.exhausted = f"The space is exhausted: all its {job.number} combinations have been tried."
             if self.tried.hyperparameter is None:
                 self.exhausted = "The space is empty: the build function asks for no hyperparameter, such as hp.Float."
-            return
+            return None
         attempt, choose = chosen
         progress = self.study.progress
         notes = earlier.notes if earlier else self.strategy.notes(self.study.seed, job.number, attempt, progress)
         hp = Draws(self.study.seed, job.number, attempt, self.given, choose)
-        record, outcome = self._train(job, hp, earlier, notes)
-        self._finish(job, record, outcome)
+        return Task(job, hp, earlier, notes, self._part(job, earlier))
 
     def _values(self, job: Job, earlier: TrialRecord | None) -> tuple[int, Choose] | None:
         """Return which attempt at a trial its values are of, and what gives them; None if all have been tried."""
@@ -188,22 +258,27 @@ class Loop:
             lambda attempt: self.entries(self.strategy.choose(seed, job.number, attempt, progress)),
         )
 
-    def _train(
-        self, job: Job, hp: Draws, earlier: TrialRecord | None, notes: Mapping[str, Any]
-    ) -> tuple[TrialRecord, Outcome | None]:
+    def _train(self, task: Task) -> tuple[TrialRecord, Outcome | None]:
+        """Train a trial, or a part of it, alone."""
         started = time.perf_counter()
         outcome, failure = None, ""
         try:
-            outcome = self.engine(hp, self._part(job, earlier))
-            name = not_finite(outcome.metrics, self.study.objective.name)
-            if name:
-                failure = f"{name} is {outcome.metrics[name]}: training diverged.\n"
+            outcome = self.engine(task.hp, task.part)
         except (MisuseError, keras_tuner.errors.FatalError):
             raise
         except Exception as raised:  # recorded with its traceback; the search goes on with other values
             failure = traceback.format_exc()
             if isinstance(raised, InputError):
                 self.first_error = self.first_error or raised.with_traceback(None)
+        return self._record(task, outcome, failure, time.perf_counter() - started, "fit")
+
+    def _record(
+        self, task: Task, outcome: Outcome | None, failure: str, seconds: float, engine: str
+    ) -> tuple[TrialRecord, Outcome | None]:
+        """Return what is kept of a trial, and what it has come to unless it failed."""
+        job, hp, earlier = task.job, task.hp, task.earlier
+        if outcome is not None and (name := not_finite(outcome.metrics, self.study.objective.name)):
+            failure = f"{name} is {outcome.metrics[name]}: training diverged.\n"
         status = "failed" if failure else "completed" if job.final else "waiting"
         before = earlier.seconds if earlier else 0.0
         record = TrialRecord(
@@ -213,14 +288,14 @@ class Loop:
             hyperparameters=hp.copy(),
             metrics=outcome.metrics if outcome else {},
             history=outcome.history if outcome else earlier.history if earlier else (),
-            seconds=before + time.perf_counter() - started,
+            seconds=before + seconds,
             attempt=hp.attempt,
-            engine=self.engine_name,
+            engine=engine,
             build_config=outcome.build_config if outcome else None,
             traceback=failure,
             scores=outcome.scores if outcome and not failure else (),
             epochs=job.epochs or 0,
-            notes=notes,
+            notes=task.notes,
             parts=() if job.epochs is None else (*(earlier.parts if earlier else ()), job.epochs),
         )
         return record, outcome if not failure else None

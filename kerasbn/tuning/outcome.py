@@ -58,9 +58,9 @@ class Outcome:
     """What a trial that did not fail has come to.
 
     Args:
-        metrics: Metrics of the best epoch, the mean over executions.
+        metrics: Metrics of the best epoch, the mean over executions and folds.
         history: One dict an epoch with "execution", "epoch" and the metrics.
-        weights: Those of the best epoch, as `keras.Model.get_weights` gives them.
+        weights: Those of the best epoch of the best model, as `keras.Model.get_weights` gives them.
         build_config: `keras.Model.get_build_config`, for a model that is built by its first batch.
         scores: The objective of each execution.
         states: Where the model of each execution stands; of whole trials none.

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from kerasbn import config as configs
 from kerasbn import data, files, layout
 from kerasbn.config import SearchConfig, TrainConfig, TuneConfig
+from kerasbn.data import Features, Prepared
 from kerasbn.tuning.engine import OnEpoch
+from kerasbn.tuning.folds import fold_ids, of_fit
 from kerasbn.tuning.space.factory import FactoryHyperModel, sample_config
 from kerasbn.tuning.space.tiers import check_space
 from kerasbn.tuning.store.records import TrialRecord
@@ -23,7 +26,7 @@ from kerasbn.tuning.tuner import Tuner
 # Limits and places, and what the study's settings say by themselves.
 _NOT_IN_FINGERPRINT = (
     *("max_trials", "max_minutes", "total_epochs", "keep_models", "output", "storage", "lease_seconds"),
-    *("seed", "strategy", "min_epochs", "factor", "executions"),
+    *("seed", "strategy", "min_epochs", "factor", "executions", "folds"),
 )
 
 
@@ -118,6 +121,18 @@ def _fingerprint(config: TuneConfig, content_hash: str) -> dict[str, Any]:
     return {name: values[name] for name in ("data", "model", "training", "search")}
 
 
+def _examples(prepared: Prepared, search: SearchConfig) -> tuple[tuple[Features, ...], Features]:
+    """Return what the search is given, and what the first model of a trial is trained on."""
+    parts = (prepared.train, prepared.validation)
+    if search.folds is None:
+        return parts, prepared.train
+    # As features: their statistics are those of the training examples, as those of `kerasbn train` with the best.
+    inputs, labels = ([getattr(part, name) for part in parts] for name in ("inputs", "labels"))
+    both = (Features(np.concatenate(inputs), np.concatenate(labels)),)
+    (train, _), _ = of_fit(both, {}, fold_ids(both[0].labels, search.folds, search.seed)[0])
+    return both, train
+
+
 def tune(
     config: TuneConfig,
     on_trial: Callable[[TrialRecord], None] | None = None,
@@ -159,7 +174,8 @@ def tune(
     files.check_outside(config.search.output, config.data.source, "search.output")
     splits = data.load_splits(config.data)
     prepared = data.prepare(splits)
-    hypermodel = FactoryHyperModel(config, prepared.train, len(splits.class_names))
+    examples, train = _examples(prepared, config.search)
+    hypermodel = FactoryHyperModel(config, train, len(splits.class_names))
     files.writable_directory(config.search.output, "search.output")
 
     def tell(record: TrialRecord) -> None:
@@ -181,6 +197,7 @@ def tune(
         project_name=config.model_name,
         overwrite=overwrite,
         executions_per_trial=config.search.executions,
+        folds=config.search.folds,
         keep_models=config.search.keep_models,
         max_minutes=config.search.max_minutes,
         total_epochs=config.search.total_epochs,
@@ -204,7 +221,7 @@ def tune(
         files.write_json(study.directory / layout.DATA, dict(splits.manifest))
         if on_start is not None:
             on_start(study)
-        search.search(prepared.train, prepared.validation)
+        search.search(*examples)
         write(study)  # also where there was nothing to do but training.epochs has changed
     if search.note and on_trial is None:
         print(search.note)

@@ -3,8 +3,7 @@
 import functools
 import json
 import secrets
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,19 @@ from kerasbn.tuning.compatibility.refused import refuse
 from kerasbn.tuning.compatibility.results import Results
 from kerasbn.tuning.compatibility.trial_callbacks import hooks
 from kerasbn.tuning.draws import Draws, trial_seed
-from kerasbn.tuning.engine import BuildFunction, OnEpoch, build, run_trial
+from kerasbn.tuning.engine import BuildFunction, OnEpoch, run_trial
+from kerasbn.tuning.engines import ENGINES, stacks_of
+from kerasbn.tuning.folds import fold_ids, labels_of
 from kerasbn.tuning.loop import Limits, Loop
-from kerasbn.tuning.objective import objective_of
+from kerasbn.tuning.objective import MisuseError, objective_of
 from kerasbn.tuning.outcome import Outcome, Part
 from kerasbn.tuning.store import settings
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.store.study import Study
 from kerasbn.tuning.strategies import Random, Strategy
 
-# What trains a trial, by name; each takes what `run_trial` takes.
-ENGINES: Mapping[str, Callable[..., Outcome]] = types.MappingProxyType({"fit": run_trial})
+# Methods that subclasses may override, and that are called while a trial is trained.
+_DURING_FIT = ("run_trial", "on_trial_begin", "on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end")
 _ALL = 10**9  # trials of a search that ends when its space is exhausted
 
 
@@ -67,10 +68,15 @@ class Tuner(Results):
         distribution_strategy: A `tf.distribute.Strategy` in whose scope models are built.
         executions_per_trial: Models trained from different initial weights in each trial, at least 1; their
             mean counts.
+        folds: Folds of a cross-validation, at least 2: each trial is trained on all examples but one fold in turn,
+            validated on that fold, and the mean counts; the weights kept are those of its best model. `search` takes
+            arrays, and no validation data. None: one model, and `search` says what it is validated on.
         directory: Where projects are kept; None: the working directory.
         project_name: The project's directory in it; None: "untitled_project".
         overwrite: Whether the trials in the project's directory are deleted first.
-        engine: What trains trials: "fit", which is one model after the other; "auto" chooses.
+        engine: What trains trials: "fit", one model after the other; "auto", as many at once as differ in numbers
+            only, with the same results, and the others by "fit"; "vectorized", which refuses the others.
+        memory_limit: Bytes that the models that are trained at once may take, above 0; None: half of what is free.
         keep_models: Of how many of the best trials the weights are kept on disk, at least 0.
         max_minutes: Minutes after which `search` starts no new trial but the first, above 0; None: no limit.
         total_epochs: Epochs of all trials together after which no new trial starts, at least 1; None: no limit.
@@ -118,10 +124,12 @@ class Tuner(Results):
         max_model_size: int | None = None,
         distribution_strategy: Any = None,
         executions_per_trial: int = 1,
+        folds: int | None = None,
         directory: str | Path | None = None,
         project_name: str | None = None,
         overwrite: bool = False,
         engine: str = "auto",
+        memory_limit: float | None = None,
         keep_models: int = 10,
         max_minutes: float | None = None,
         total_epochs: int | None = None,
@@ -158,8 +166,13 @@ class Tuner(Results):
         ):
             if value is not None:
                 checks.in_range(name, value, 1, integer=True)
+        if folds is not None:
+            checks.in_range("folds", folds, 2, integer=True)
+        self.folds = folds
         self.max_consecutive_failed_trials, self.total_epochs = max_consecutive_failed_trials, total_epochs
-        self.engine = "fit" if engine == "auto" else checks.one_of("engine", engine, ("auto", *ENGINES))
+        self.engine, self.memory_limit = checks.one_of("engine", engine, ENGINES), memory_limit
+        if memory_limit is not None:
+            checks.in_range("memory_limit", memory_limit, 0, open_low=True)
         self.keep_models = checks.in_range("keep_models", keep_models, 0, integer=True)
         self.max_minutes = max_minutes
         if max_minutes is not None:
@@ -175,6 +188,7 @@ class Tuner(Results):
             "hyperparameters": None if hyperparameters is None else hyperparameters.get_config()["space"],
             "fingerprint": fingerprint,
         }
+        wanted |= {} if folds is None else {"folds": folds}
         if changes := self._built.settings() | ({} if self._all_tuned else {"tune_new_entries": False}):
             wanted["overrides"] = changes
         try:
@@ -215,13 +229,28 @@ class Tuner(Results):
             print(self.note)
 
     def _search(self, fit_args: tuple[Any, ...], fit_kwargs: dict[str, Any]) -> None:
+        if self.folds is not None and not self._overrides("run_trial"):  # complains before anything is kept
+            fold_ids(labels_of(fit_args, fit_kwargs), self.folds, self.study.seed)
         if self._fingerprint is None:
             given = settings.of_fit(fit_args, fit_kwargs)
             if different := settings.differences(self.study.attribute("fit", given), given):
                 raise settings.different_study(self.study.place, different)
         if self.study.ranked:
             self._check_space()
-
+        overridden = [name for name in _DURING_FIT if self._overrides(name)]
+        stacks = stacks_of(
+            self.engine,
+            self._built,
+            overridden,
+            self.study,
+            fit_args,
+            fit_kwargs,
+            self.executions_per_trial,
+            self.folds,
+            self.on_epoch,
+            (lambda line: None) if self.say is print and self._quiet else self.say,
+            self.memory_limit,
+        )
         limits = Limits(
             self.max_trials or _ALL,
             self.max_minutes,
@@ -233,12 +262,12 @@ class Tuner(Results):
             self.study,
             self.strategy,
             functools.partial(self._train, fit_args, fit_kwargs),
-            self.engine,
             self.hyperparameters,
             limits,
             self._finished,
             self.say,
             self._choose,
+            stacks,
         )
         self.note = loop.run()
 
@@ -262,6 +291,9 @@ class Tuner(Results):
             result = self.run_trial(trial, *fit_args, **fit_kwargs)
         finally:
             self._running = None
+        if self.folds is not None and self._trained is None:
+            remedy = "Call it, or leave folds out."
+            raise MisuseError("run_trial", "super().run_trial(...) to be called, which cuts the folds", "none", remedy)
         return outcome_of(reported(trial, result, self.objective), self._trained, part, self.objective)
 
     def run_trial(self, trial: Trial, *fit_args: Any, **fit_kwargs: Any) -> Any:
@@ -275,7 +307,7 @@ class Tuner(Results):
         Returns:
             Metrics by name; an override may return whatever `HyperModel.fit` may.
         """
-        self._trained = trained = ENGINES[self.engine](
+        self._trained = trained = run_trial(
             self._built,
             trial.hyperparameters,
             self.objective,
@@ -284,6 +316,7 @@ class Tuner(Results):
             self.executions_per_trial,
             self.on_epoch,
             self._part,
+            self.folds,
         )
         return trained.metrics
 
@@ -300,17 +333,7 @@ class Tuner(Results):
         record = next((t for t in self.study.ranked if t.scored), None)  # those that wait are among them
         if record is None or self.hypermodel is None:
             return
-        values = record.hyperparameters.values
-        hp = Draws(
-            self.study.seed,
-            record.number,
-            record.attempt,
-            self.hyperparameters,
-            lambda h: values.get(h.name, h.default),
-        )
-        build(self.hypermodel, hp)
-        before = summary.values_by_name(record.hyperparameters)
-        after = summary.values_by_name(hp)
+        before, after = summary.asked(self.hypermodel, record, self.study.seed, self.hyperparameters)
         different = [
             f"{name} {now} instead of {before.get(name, 'nothing')}"
             for name, now in after.items()
@@ -324,11 +347,4 @@ class Tuner(Results):
 
     def print_trial(self, record: TrialRecord) -> None:
         """Print a line about a finished trial."""
-        best = self.study.ranked[0]
-        result = f"{self.objective.name} {record.score:.4g}" if record.scored else "failed"
-        if record.status == "stopped":
-            result += f" after {record.epochs} epoch{'s' * (record.epochs != 1)}, stopped"
-        standing = f" (best {best.score:.4g}, trial {best.number})" if best.scored else ""
-        of = "" if self.max_trials is None else f" of {self.max_trials}"
-        finished = f"{len(self.study.trials)}{of} finished"
-        print(f"Trial {record.number}, {finished}: {result}{standing}, {record.seconds:.1f} s")
+        print(summary.line_of(record, self.study.trials, self.study.ranked[0], self.max_trials, self.objective.name))

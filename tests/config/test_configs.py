@@ -251,6 +251,7 @@ OUT_OF_RANGE = [
     ),
     (SearchConfig, {"factor": 1}, "search.factor: expected a whole number of at least 2; received 1."),
     (SearchConfig, {"executions": 0}, "search.executions: expected a whole number of at least 1; received 0."),
+    (SearchConfig, {"folds": 1}, "search.folds: expected a whole number of at least 2; received 1."),
     (SearchConfig, {"keep_models": -1}, "search.keep_models: expected a whole number of at least 0; received -1."),
     (
         SearchConfig,

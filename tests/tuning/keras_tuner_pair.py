@@ -35,6 +35,7 @@ def ours(hypermodel, directory, copied, search=True, kind=RandomSearch, **kwargs
     trials = [copied.oracle.trials[name] for name in copied.oracle.start_order]
     strategy = Copied([trial.hyperparameters.values for trial in trials])
     kwargs = {"max_trials": len(trials) or 1, "seed": 0, "keep_models": 9, "on_trial": lambda record: None} | kwargs
+    kwargs = {"engine": "fit"} | kwargs  # to the last bit: a stack rounds in another order
     tuner = kind(hypermodel, directory=directory / "ours", project_name="p", strategy=strategy, **kwargs)
     if search:
         tuner.search(**DATA)

@@ -37,7 +37,7 @@ def graphs():
 @pytest.mark.parametrize("hypermodel", [Plain(), OwnFit()], ids=["prepared", "as it is"])
 def test_numbers_are_those_of_a_plain_fit(digits, hypermodel, tmp_path):
     x, y, validation = digits
-    tuner = RandomSearch(hypermodel, "val_loss", 1, 0, directory=tmp_path)
+    tuner = RandomSearch(hypermodel, "val_loss", 1, 0, directory=tmp_path, engine="fit")
     tuner.search(x, y, validation_data=validation, epochs=2, verbose=0)
     record = tuner.study.trials[0]
     keras.utils.set_random_seed(trial_seed(0, 0))
@@ -59,7 +59,7 @@ def test_only_where_nothing_else_can_change(digits):
 def test_fewer_graphs_stay(digits, tmp_path):
     def left_by(hypermodel, name):
         before = graphs()
-        tuner = RandomSearch(hypermodel, "val_loss", 2, 0, directory=tmp_path, project_name=name)
+        tuner = RandomSearch(hypermodel, "val_loss", 2, 0, directory=tmp_path, project_name=name, engine="fit")
         tuner.search(*digits[:2], validation_data=digits[2], epochs=1, verbose=0)
         del tuner
         return graphs() - before

@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras_tuner
@@ -108,3 +108,46 @@ def results_summary(study: Study, num_trials: int, max_trials: int | None = 1) -
             trial_of(record, study.objective, max_trials).summary()
         lines += ["", printed.getvalue().removesuffix("\n")]
     return "\n".join(lines)
+
+
+def asked(
+    hypermodel: keras_tuner.HyperModel,
+    record: TrialRecord,
+    seed: int,
+    given: keras_tuner.HyperParameters | None,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what a trial's hyperparameters were, and what the build function asks for now with their values.
+
+    Args:
+        hypermodel: Builds the model.
+        record: The trial.
+        seed: Of the search.
+        given: Hyperparameters that are registered beforehand.
+
+    Returns:
+        Both as `values_by_name`.
+    """
+    values = record.hyperparameters.values
+    hp = Draws(seed, record.number, record.attempt, given, lambda h: values.get(h.name, h.default))
+    build(hypermodel, hp)
+    return values_by_name(record.hyperparameters), values_by_name(hp)
+
+
+def line_of(
+    record: TrialRecord, finished: Sequence[TrialRecord], best: TrialRecord, max_trials: int | None, objective: str
+) -> str:
+    """Return a line about a finished trial.
+
+    Args:
+        record: The trial.
+        finished: All finished trials.
+        best: The best of them.
+        max_trials: How many there will be; None: nobody knows.
+        objective: The objective's name.
+    """
+    result = f"{objective} {record.score:.4g}" if record.scored else "failed"
+    if record.status == "stopped":
+        result += f" after {record.epochs} epoch{'s' * (record.epochs != 1)}, stopped"
+    standing = f" (best {best.score:.4g}, trial {best.number})" if best.scored else ""
+    of = "" if max_trials is None else f" of {max_trials}"
+    return f"Trial {record.number}, {len(finished)}{of} finished: {result}{standing}, {record.seconds:.1f} s"

@@ -58,6 +58,7 @@ def _facts(content: StudyContent, axes: Sequence[Axis], verdict: str, written: s
         "Time": "; ".join(times),
         "Strategy": str(strategy.get("name", "")).replace("_", " "),
         "Executions of each trial": str(content.settings.get("executions_per_trial") or ""),
+        "Folds of each execution": str(content.settings.get("folds") or ""),
         "Seed": "" if seed is None else str(seed),
         "Begun": content.created,
         "Data": _data(content),

@@ -25,11 +25,14 @@ class Noise:
         deviation: In units of the objective.
         freedom: Degrees of freedom of the estimate, at least 1.
         source: Where it is from, as a sentence.
+        overlap: Of folds, examples that a model is validated on for each that it is trained on: their models share
+            most of these, and so part of the noise, which no number of folds averages out.
     """
 
     deviation: float
     freedom: int
     source: str
+    overlap: float = 0.0
 
 
 def better_half(content: StudyContent) -> list[TrialRecord]:
@@ -45,15 +48,27 @@ def from_executions(content: StudyContent) -> Noise | None:
     """Return the pooled standard deviation of executions of one trial; None if no trial has two.
 
     s^2 = sum_i sum_j (y_ij - mean_i)^2 / sum_i (n_i - 1)
+
+    Of folds, what a fold does to all trials is taken out first: all are compared on the same folds.
+
+    Source: Nadeau and Bengio (2003), Inference for the generalization error, Machine Learning 52, for their overlap.
     """
     several = [np.asarray(t.scores, float) for t in better_half(content) if len(t.scores) > 1]
     several = [scores for scores in several if np.isfinite(scores).all()]
+    folds = int(content.settings.get("folds", 1))
+    if folds > 1:
+        models = folds * int(content.settings.get("executions_per_trial", 1))
+        several = [scores for scores in several if len(scores) == models]  # a run_trial may have returned others
     freedom = sum(len(scores) - 1 for scores in several)
+    if several and folds > 1:
+        each = np.stack([(scores - scores.mean()).reshape(-1, folds) for scores in several])
+        several, freedom = list(each - each.mean(axis=(0, 1))), freedom - (folds - 1)
     if not freedom:
         return None
     squares = sum(float(((scores - scores.mean()) ** 2).sum()) for scores in several)
-    source = f"Measured: the executions of {_trials(len(several))} of the better half, {freedom} degrees of freedom."
-    return Noise(math.sqrt(squares / freedom), freedom, source)
+    what, overlap = ("executions", 0.0) if folds == 1 else ("folds", 1 / (folds - 1))
+    source = f"Measured: the {what} of {_trials(len(several))} of the better half, {freedom} degrees of freedom."
+    return Noise(math.sqrt(squares / freedom), freedom, source, overlap)
 
 
 def from_epochs(content: StudyContent) -> Noise | None:
@@ -149,8 +164,8 @@ def critical_value(others: int, freedom: int, confidence: float = _CONFIDENCE) -
 def not_apart(ranked: Sequence[TrialRecord], noise: Noise, direction: str) -> tuple[int, float]:
     """Return how many of the first trials may be the best, and the smallest difference that tells two apart.
 
-    A trial is kept if score_best - score_i <= d s sqrt(1 / n_best + 1 / n_i). The one that is best without noise
-    is among them with 95 % probability.
+    A trial is kept if score_best - score_i <= d s sqrt(1 / n_best + 1 / n_i + 2 overlap). The one that is best without
+    noise is among them with 95 % probability.
 
     Args:
         ranked: Trials with a score, the best first, at least one.
@@ -167,9 +182,9 @@ def not_apart(ranked: Sequence[TrialRecord], noise: Noise, direction: str) -> tu
     d = critical_value(len(ranked) - 1, noise.freedom) if len(ranked) > 1 else 0.0
     count = 1
     for trial, n in zip(ranked[1:], executions[1:], strict=True):
-        limit = d * noise.deviation * math.sqrt(1 / executions[0] + 1 / n)
+        limit = d * noise.deviation * math.sqrt(1 / executions[0] + 1 / n + 2 * noise.overlap)
         count += sign * ((best.score or 0) - (trial.score or 0)) <= limit * (1 + 1e-9)
-    return count, d * noise.deviation * math.sqrt(2 / executions[0])
+    return count, d * noise.deviation * math.sqrt(2 / executions[0] + 2 * noise.overlap)
 
 
 @dataclass(frozen=True)
@@ -211,7 +226,7 @@ def verdict(content: StudyContent, axes: Sequence[Axis]) -> Verdict:
         return Verdict(sentence, f'<p class="note">{sentence}</p>')
     measured = from_executions(content)
     found = (
-        {"executions": measured}
+        {"folds" if content.settings.get("folds") else "executions": measured}
         if measured
         else {
             "last epochs": from_epochs(content),

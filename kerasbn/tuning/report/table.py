@@ -91,15 +91,16 @@ def section(content: StudyContent, axes: Sequence[Axis]) -> Section:
         nothing = "There is no trial yet." if not total else "No trial has a score."
         return Section("best", "Best trials", f'<p class="note">{nothing}</p>')
     values = [values_of(axes, trial.number) for trial in shown]
+    between = "± between folds" if content.settings.get("folds") else "± between executions"
     rows: dict[str, list[str]] = {
         content.objective.name: [_score(trial) for trial in shown],
-        "± between executions": [_deviation(trial) for trial in shown],
+        between: [_deviation(trial) for trial in shown],
         "status": [trial.status for trial in shown],
         "epochs": [str(epochs_of(trial) or "-") for trial in shown],
         "time": [duration(trial.seconds) for trial in shown],
     }
-    if all(cell == "-" for cell in rows["± between executions"]):
-        del rows["± between executions"]
+    if all(cell == "-" for cell in rows[between]):
+        del rows[between]
     figures = len(rows)
     for axis in axes:
         cells = [each.get(axis.label, "-") for each in values]

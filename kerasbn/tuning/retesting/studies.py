@@ -138,6 +138,10 @@ def retest(
     if content.settings.get("fingerprint", {}).get("data", {}).get("content") == content_hash:
         notes += ("The data are those of the study: what differs are seeds, splits, versions and code.",)
 
+    if config.search.folds is not None:
+        folds = f"the mean over {config.search.folds} folds of training and validation examples"
+        notes += (f"A score then was {folds}; a re-run is trained once, on a split of them.",)
+
     def fit_of(replicate: int) -> Fit:
         own = trial_seed(seed, replicate, NO_EXECUTION)
         of_replicate = splits if replicate == 0 else split_anew(splits, own)

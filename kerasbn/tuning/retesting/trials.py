@@ -18,6 +18,8 @@ from kerasbn.checks import InputError, TaskError
 from kerasbn.training.environment import environment
 from kerasbn.tuning.draws import trial_seed, uniform
 from kerasbn.tuning.engine import BuildFunction, quick_collections
+from kerasbn.tuning.folds import fold_ids, labels_of
+from kerasbn.tuning.folds import of_fit as of_fold
 from kerasbn.tuning.retesting.narrowing import ranges_around
 from kerasbn.tuning.retesting.reruns import Fit, Kept, Rerun, held, train
 from kerasbn.tuning.retesting.staleness import Staleness, assess
@@ -246,7 +248,8 @@ def _result(
     new = np.array([[math.nan if rerun.score is None else sign * rerun.score for rerun in row] for row in rows])
     old = np.array([sign * (record.score or 0.0) for record, _ in chosen])
     best = sum(role != "random" for _, role in chosen)
-    staleness = assess(old, new, best, int(content.settings.get("executions_per_trial", 1)), source.overlap)
+    models = int(content.settings.get("executions_per_trial", 1)) * int(content.settings.get("folds", 1))
+    staleness = assess(old, new, best, models, source.overlap)
     order = sorted((i for i, mean in enumerate(staleness.means) if mean is not None), key=lambda i: -new[i].mean())
     ranges = ranges_around([chosen[i][0] for i in order[:_BEST]])
     unknown = sorted({name for row in rows for rerun in row for name in rerun.unknown})
@@ -286,7 +289,8 @@ def retest_trials(
     does not count. Finished re-runs are kept in the study's directory: the same call goes on where it was killed,
     as long as settings, versions, git revision and arrays are the same; of other data, such as a `tf.data.Dataset`,
     only the type is known. The validation examples are the same in all replicates, so their choice is not part of the
-    noise: a difference may be one on these examples only.
+    noise: a difference may be one on these examples only. Of a study with folds, each replicate holds out one of as
+    many folds, drawn anew, alike for all trials.
 
     Args:
         content: The study, from `kerasbn.tuning.read_study`.
@@ -326,10 +330,15 @@ def retest_trials(
     """
     if not isinstance(hypermodel, keras_tuner.HyperModel):
         hypermodel = BuildFunction(hypermodel)
-    model, keywords = hypermodel, dict(fit_kwargs or {})
+    model, keywords, folds = hypermodel, dict(fit_kwargs or {}), content.settings.get("folds")
+    labels = None if folds is None else labels_of(fit_args, keywords)
 
     def fit_of(replicate: int) -> Fit:
-        return Fit(model, fit_args, keywords, trial_seed(seed, replicate, NO_EXECUTION))
+        own = trial_seed(seed, replicate, NO_EXECUTION)
+        if folds is None:
+            return Fit(model, fit_args, keywords, own)
+        return Fit(model, *of_fold(fit_args, keywords, fold_ids(labels, folds, own)[0]), own)
 
-    source = Source(fit_of, {"fit": of_fit(fit_args, keywords)})
+    overlap = 0.0 if folds is None else 1 / (folds - 1)
+    source = Source(fit_of, {"fit": of_fit(fit_args, keywords)}, overlap)
     return retest_from(content, source, top, random, replicates, seed, on_trial, say)

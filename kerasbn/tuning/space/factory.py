@@ -13,6 +13,7 @@ from kerasbn import models, training
 from kerasbn.checks import InputError
 from kerasbn.config import ConvNetConfig, MLPConfig, ModelConfig, ResNetConfig, SearchConfig, TrainConfig, TuneConfig
 from kerasbn.data import Features
+from kerasbn.training.compile import plan_epoch
 from kerasbn.tuning.preparation import prepare
 from kerasbn.tuning.space import scales
 from kerasbn.tuning.space.tiers import check_space, families_of, model_of, tuned
@@ -215,6 +216,8 @@ class FactoryHyperModel(keras_tuner.HyperModel):
                 training.plateau_patience is to go on.
         """
         config = sample_config(hp, self.config).training
+        if len(train) != len(self.labels):  # one fold may have an example more than another, and so a step
+            model.steps_per_execution = plan_epoch(model, len(train), config.batch_size).in_one
         if seed is not None:
             config = dataclasses.replace(config, seed=seed)
         rows = fit_stage(

@@ -84,6 +84,9 @@ def remove_finished(directory: Path, finished: Container[int]) -> None:
         directory: The study's.
         finished: Numbers of the trials.
     """
+    for path in directory.glob("stack-*.npz"):  # of several trials: it has the number of the first
+        if int(path.stem.split("-")[1]) in finished:
+            path.unlink(missing_ok=True)
     for path in (*directory.glob("part-*.npz"), *directory.glob("running-*")):
         number = int(path.stem.partition("-")[2])
         if number in finished:

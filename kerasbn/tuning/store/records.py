@@ -22,14 +22,15 @@ class TrialRecord:
             others of its rung.
         score: The objective, of the best epoch; None if the trial failed.
         hyperparameters: The hyperparameters with their values, as plain `keras_tuner.HyperParameters`.
-        metrics: Metrics by name: those of the best epoch, the mean over executions.
-        history: One dict an epoch with "execution", "epoch" and the metrics.
+        metrics: Metrics by name: those of the best epoch, the mean over executions and folds.
+        history: One dict an epoch with "execution", "epoch" and the metrics; of a cross-validated trial each fold of
+            each execution counts as one: execution * folds + fold.
         seconds: How long it took.
         attempt: How often its draws had to be repeated because they had been tried before.
         engine: What trained it.
         build_config: `keras.Model.get_build_config` of the model, for one that is built by its first batch.
         traceback: Where and why it failed; empty if it did not.
-        scores: The objective of each execution.
+        scores: The objective of each execution, or fold of it.
         epochs: Up to which epoch its last job was to train it, also if it failed on the way; 0 if the fit's arguments
             decide that.
         notes: JSON of the search's strategy: which round, box or bracket it was drawn in.
@@ -103,8 +104,8 @@ class StudyContent:
         directory: Where it lies; of one in a database, where its weights and reports are.
         objective: What was searched for.
         settings: What its trials have in common: "objective", "seed", "strategy" ({"name": ..., its settings}),
-            "executions_per_trial", "hyperparameters", "fingerprint" (of `kerasbn tune`: {"data", "model",
-            "training", "search"}, with the hash of the data in ["data"]["content"]).
+            "executions_per_trial", "folds" (if there are any), "hyperparameters", "fingerprint" (of `kerasbn tune`:
+            {"data", "model", "training", "search"}, with the hash of the data in ["data"]["content"]).
         created: When it was begun, ISO 8601 with the offset to UTC; empty if it is not known.
         environment: Versions and machine when it was begun, as `kerasbn.training.environment` has them.
         trials: Its finished trials, by number.

@@ -251,7 +251,7 @@ class Study:
 
     def _delete_files(self) -> None:
         """Delete what is in the directory of trials that are deleted: a new one of the same number is another."""
-        for pattern in ("trial-*.npz", "part-*.npz", "pending-*.json"):
+        for pattern in ("trial-*.npz", "part-*.npz", "stack-*.npz", "pending-*.json"):
             for path in self.directory.glob(pattern):
                 path.unlink(missing_ok=True)
         for path in self.directory.glob("running-*"):

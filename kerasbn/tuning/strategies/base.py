@@ -2,7 +2,7 @@
 
 import dataclasses
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -96,6 +96,18 @@ class Strategy(ABC):
             A function of a hyperparameter, which returns its value.
         """
         return lambda hyperparameter: draw(hyperparameter, uniform(seed, number, hyperparameter.name, attempt))
+
+    def together(self, jobs: Sequence[Job], progress: Progress) -> int:
+        """Return how many jobs can be begun at once and come to the same as one after the other.
+
+        Args:
+            jobs: What `jobs` gave, or the first of it; at least one.
+            progress: How far the search is.
+
+        Returns:
+            So many of the first of them, at least 1: the values of none depend on what another comes to.
+        """
+        return len(jobs)
 
     def count(self, hyperparameter: kinds.HyperParameter) -> float:
         """Return how many values of a hyperparameter there are to try; infinity for a continuous one."""

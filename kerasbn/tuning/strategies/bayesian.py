@@ -1,9 +1,10 @@
 """Bayesian search: values of which a model of the finished trials expects most, by a sampler of Optuna."""
 
 import importlib.util
+import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from kerasbn.checks import InputError
 from kerasbn.tuning.draws import active, count_steps, draw, uniform
 from kerasbn.tuning.store.journal import quiet
 from kerasbn.tuning.store.records import TrialRecord
-from kerasbn.tuning.strategies.base import Choose, Progress, Strategy
+from kerasbn.tuning.strategies.base import Choose, Job, Progress, Strategy
 
 
 def _tpe(seed: int) -> optuna.samplers.BaseSampler:
@@ -176,6 +177,10 @@ class Bayesian(Strategy):
             trial = _study(sampler, trials, progress.direction).ask()
 
         return lambda hyperparameter: _suggest(trial, hyperparameter, _distribution(hyperparameter))
+
+    def together(self, jobs: Sequence[Job], progress: Progress) -> int:
+        """Return how many of the first jobs are random draws, or 1; arguments as the base's."""
+        return max(1, sum(1 for _ in itertools.takewhile(lambda job: job.number < self.startup_trials, jobs)))
 
     def notes(self, seed: int, number: int, attempt: int, progress: Progress) -> dict[str, Any]:
         """Return whether a trial's values were "proposed" by the sampler or "random"; arguments as the base's."""

@@ -1,5 +1,6 @@
 """Coarse-to-fine search: random draws first, then a box around the best trials, narrower from round to round."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from keras_tuner.engine import hyperparameters as kinds
 from kerasbn import checks
 from kerasbn.tuning.draws import active, count_values, draw, uniform
 from kerasbn.tuning.store.records import TrialRecord, rank
-from kerasbn.tuning.strategies.base import Choose, Progress, Strategy
+from kerasbn.tuning.strategies.base import Choose, Job, Progress, Strategy
 
 FEWEST = 3  # trials that a box is drawn around
 BOX_ATTEMPTS = 20  # so many repetitions, and a box of few values has been searched to its end
@@ -126,6 +127,11 @@ class CoarseToFine(Strategy):
             return draw(hyperparameter, u)
 
         return value
+
+    def together(self, jobs: Sequence[Job], progress: Progress) -> int:
+        """Return how many of the first jobs are of one round; arguments as the base's."""
+        first = self._round(jobs[0].number)
+        return sum(1 for _ in itertools.takewhile(lambda job: self._round(job.number) == first, jobs))
 
     def notes(self, seed: int, number: int, attempt: int, progress: Progress) -> dict[str, Any]:
         """Return the trial's round, that round's box, and whether the trial is drawn from the whole space."""

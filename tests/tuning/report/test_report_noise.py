@@ -51,6 +51,20 @@ def test_pooled_deviation_of_executions(trial, study):
     assert found.deviation == pytest.approx(np.sqrt((0.0002 + 0.0024) / 3))
 
 
+def test_pooled_deviation_of_folds(trial, study):
+    rng = np.random.default_rng(0)
+    easy, own = 0.1 * rng.standard_normal(5), 0.01 * rng.standard_normal((60, 2, 5))
+    trials = [trial(n, scores=tuple(np.ravel(0.8 + easy + own[n])), score=0.8) for n in range(60)]
+    settings = {"executions_per_trial": 2, "folds": 5}
+    found = noise.from_executions(study([*trials, trial(60, scores=(0.9, 0.9), score=0.9)], settings=settings))
+    assert found.freedom == 30 * 9 - 4  # not of the one whose run_trial returned something else
+    assert found.deviation == pytest.approx(0.01, rel=0.1)  # without what a fold does to all trials
+    assert not_apart(trials[:1], found, "max") == (1, 0.0)
+    assert not_apart(trials[:2], found, "max")[1] == pytest.approx(
+        critical_value(1, 266) * found.deviation * np.sqrt(2 / 10 + 2 / 4)
+    )
+
+
 def test_only_the_better_half_counts(trial, study):
     good = [trial(n, scores=(0.9 - n / 100, 0.902 - n / 100), score=0.901 - n / 100) for n in range(4)]
     bad = [trial(n, scores=(0.1, 0.5), score=0.3 - n / 100) for n in range(4, 8)]

@@ -1,0 +1,291 @@
+"""The engine of stacks: trials whose models differ in numbers only are trained together."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import keras_tuner
+
+from kerasbn.caviar.choice import capacity, choose, first_way
+from kerasbn.caviar.drafts import Pool, draft
+from kerasbn.caviar.followers import check
+from kerasbn.caviar.plan import FitPlan
+from kerasbn.caviar.program import Program
+from kerasbn.caviar.suitable import Unsuitable
+from kerasbn.caviar.train import Member, Stack, Trained
+from kerasbn.checks import InputError
+from kerasbn.tuning import stack_files
+from kerasbn.tuning.compatibility.trial_callbacks import own_callbacks
+from kerasbn.tuning.draws import Draws
+from kerasbn.tuning.engine import OnEpoch, build, seed_of
+from kerasbn.tuning.folds import Fold
+from kerasbn.tuning.outcome import Execution, Outcome, Part, of_execution, outcome_of_executions
+from kerasbn.tuning.strategies import Job
+from kerasbn.tuning.units import Begun, Done, NotBuiltError, Place, Unit, identity_of, ranges
+from kerasbn.tuning.watch import KeepBestOf, Record, Watch
+
+# The search's own callbacks, and what of them changes from epoch to epoch.
+_KNOWN = MappingProxyType({KeepBestOf: ("epoch", "value", "weights"), Record: ("rows",)})
+_PROGRAMS = 8  # that are kept for trials to come: each is a trace of a second or so
+
+
+class Stacks:
+    """Trains trials together where they fit together.
+
+    Args:
+        hypermodel: Builds the models; its `fit` must be Keras's own.
+        objective: What the best epoch is chosen by.
+        plan: What the fit does.
+        members: The models of a trial: the fold of each, None if there are none.
+        on_epoch: Called after each epoch of each trial.
+        say: Takes a line on who is trained together, or why not.
+        memory_limit: Bytes that a stack may take; None: half of what is free.
+        demanded: Whether a trial that does not fit a stack is an error.
+        directory: Where checkpoints of stacks are written.
+        identity: JSON by name that says what they belong to, besides the trials.
+        remembered: Takes a signature and the faster way for it, or None, and returns the one found first, or None.
+    """
+
+    def __init__(
+        self,
+        hypermodel: keras_tuner.HyperModel,
+        objective: keras_tuner.Objective,
+        plan: FitPlan,
+        members: Sequence[Fold | None],
+        on_epoch: OnEpoch | None,
+        say: Callable[[str], None],
+        memory_limit: float | None,
+        demanded: bool,
+        remembered: Callable[[str, str | None], str | None],
+        directory: Path,
+        identity: Mapping[str, Any],
+    ) -> None:
+        self.hypermodel, self.objective, self.plan, self.members = hypermodel, objective, plan, members
+        self.on_epoch, self.say, self.memory_limit, self.demanded = on_epoch, say, memory_limit, demanded
+        self.remembered, self.directory, self.identity = remembered, directory, identity
+        self._pool = Pool()
+        self._programs: list[tuple[str, Program]] = []
+        self._example = keras.tree.map_structure(lambda array: array[:1], plan.train.inputs)
+        self._said: set[str] = set()
+
+    def begin(self, hp: Draws, part: Part) -> Begun:
+        """Build the models of a trial, and draw its hyperparameters by that.
+
+        Args:
+            hp: The trial's hyperparameters.
+            part: What is to be trained of it.
+
+        Returns:
+            The trial, ready for `train`.
+
+        Raises:
+            InputError: If it does not fit a stack, and that is demanded.
+        """
+        try:
+            if part.states is None and len(part.spans) > 1:
+                raise Unsuitable("its earlier parts are lost, and are trained again")
+            return Begun([self._unit(hp, part, number, fold) for number, fold in enumerate(self.members)])
+        except Unsuitable as reason:
+            self.refuse(hp.trial, str(reason))
+            return Begun(reason=str(reason))
+        except NotBuiltError:  # the engine that trains it alone meets the same, and keeps it
+            return Begun(reason="its model cannot be built")
+
+    def epochs(self, job: Job) -> int:
+        """Return how many epochs a job has at most, of all executions."""
+        epochs = job.epochs or self.plan.epochs - self.plan.initial_epoch
+        return max(1, epochs * len(self.members))
+
+    def refuse(self, trial: int, reason: str) -> None:
+        """Say why a trial does not fit a stack; raise an `InputError` if that is demanded."""
+        if self.demanded:
+            raise InputError(
+                'engine="vectorized"',
+                "models and a fit that can be trained as a stack",
+                f"trial {trial}, of which {reason}",
+                'With engine="auto" such trials are trained one by one.',
+            )
+        if reason not in self._said:  # once, for a space of a thousand trials
+            self._said.add(reason)
+            self.say(f"Trial {trial} is trained alone: {reason}. So are others of which that is true.")
+
+    def _unit(self, hp: Draws, part: Part, execution: int, fold: Fold | None) -> Unit:
+        state = None if part.states is None else part.states[execution]
+        start, _ = part.spans[-1]
+
+        def report(epoch: int, row: Mapping[str, float]) -> None:
+            if self.on_epoch is not None:
+                self.on_epoch(hp.trial, epoch, row)
+
+        seed = seed_of(hp, execution, start)
+
+        def built() -> keras.Model:
+            try:
+                return build(self.hypermodel, hp)
+            except Exception as error:
+                raise NotBuiltError from error
+
+        drafted = draft(built, seed, self._example, self._pool)
+        watch = Watch(self.objective, report, state)
+        callbacks = own_callbacks(self.plan.callbacks, hp, execution)
+        check(callbacks, drafted.model, _KNOWN)
+        return Unit(hp, execution, fold, part, drafted, watch, callbacks)
+
+    def train(self, trials: Sequence[Begun]) -> Iterator[Done]:
+        """Train what was begun.
+
+        Args:
+            trials: As `begin` gave them.
+
+        Yields:
+            What each has come to: those that were trained together, stack by stack; then those that are to be
+            trained alone.
+
+        Raises:
+            InputError: If a stack cannot be trained, and that is demanded; before any is.
+        """
+        alone = {number: "" for number, begun in enumerate(trials) if begun.reason}
+        ready: list[tuple[list[Place], Program]] = []
+        for places in self._groups(trials):
+            try:
+                ready.append((places, self._program([trials[n].units[i] for n, i in places])))
+            except Exception as reason:  # whatever a user's layer raises when it is traced for many models
+                alone |= dict.fromkeys((n for n, _ in places), _clause(reason))
+        for number, why in alone.items():
+            if why:
+                self.refuse(trials[number].units[0].hp.trial, why)
+        results: dict[Place, Trained] = {}
+        seconds = dict.fromkeys(range(len(trials)), 0.0)
+        for places, program in ready:
+            for some in self._shares([place for place in places if place[0] not in alone], trials, program):
+                units = [trials[n].units[i] for n, i in some]
+                started = time.perf_counter()
+                try:
+                    trained = self._trained(program, units)
+                except Exception as reason:
+                    self.refuse(units[0].hp.trial, _clause(reason))
+                    alone |= dict.fromkeys((n for n, _ in some), "")
+                    continue
+                share = (time.perf_counter() - started) / len(some)
+                self._tell(units, program, share)
+                results |= dict(zip(some, trained, strict=True))
+                for number in dict.fromkeys(n for n, _ in some):
+                    seconds[number] += share * sum(n == number for n, _ in some)
+                    mine = [(number, i) for i in range(len(trials[number].units))]
+                    if number not in alone and all(place in results for place in mine):
+                        outcome = self._outcome(trials[number].units, [results.pop(place) for place in mine])
+                        yield Done(number, outcome, program.way, seconds[number])
+                stack_files.path_of(self.directory, units[0].hp.trial, units[0].execution).unlink(missing_ok=True)
+        for number in sorted(alone):
+            yield Done(number, None)
+
+    def _groups(self, trials: Sequence[Begun]) -> list[list[Place]]:
+        """Return which members fit together, by what their models, their parts and their examples have in common."""
+        groups: dict[Any, list[Place]] = {}
+        for number, begun in enumerate(trials):
+            for i, unit in enumerate(begun.units):
+                key = (unit.draft.description.signature, unit.part.spans[-1], unit.fold and len(unit.fold[0]))
+                groups.setdefault(key, []).append((number, i))
+        return list(groups.values())
+
+    def _shares(self, places: Sequence[Place], trials: Sequence[Begun], program: Program) -> Iterator[list[Place]]:
+        """Yield a group in stacks that have room, first one that a killed process has begun."""
+        of_member = {}
+        for number, i in places:
+            unit = trials[number].units[i]
+            of_member[unit.hp.trial, unit.execution] = number, i
+        for members in stack_files.begun_before(self.directory, of_member):
+            yield [of_member.pop(member) for member in members]
+        rest = list(of_member.values())
+        if not rest:
+            return
+        first = trials[rest[0][0]].units[rest[0][1]]
+        most = max(1, self._capacity(program, first))
+        for at in range(0, len(rest), most):
+            yield rest[at : at + most]
+
+    def _plan_of(self, unit: Unit) -> FitPlan:
+        start, until = unit.part.spans[-1]
+        if until is None:
+            return self.plan
+        return dataclasses.replace(self.plan, epochs=until, initial_epoch=start)
+
+    def _program(self, units: Sequence[Unit]) -> Program:
+        """Return a program that trains a group: one that is there, or a new one."""
+        signature = units[0].draft.description.signature
+        leaves = [unit.draft.description.leaves for unit in units]
+        known = [(own, program) for own, program in self._programs if own == signature]
+        for _, program in known:
+            fixed = [name for name in program.constants if name not in program.varied]
+            if all(one[name] == program.constants[name] for name in fixed for one in leaves):
+                return program
+        # What differs from an earlier trial will do so from later ones.
+        everyone = [*leaves, *(program.constants for _, program in known)]
+        names = [name for name in leaves[0] if not name.startswith("optimizer/")]
+        varied = [name for name in names if len({one[name] for one in everyone}) > 1]
+        template = units[0].draft.model
+        program = choose(
+            lambda way: Program(template, self.plan.train, varied, leaves[0], way),
+            lambda program: self._stack(program, units[: max(1, self._capacity(program, units[0]))]),
+            first_way(template),
+            self.remembered(signature, None),
+        )
+        self.remembered(signature, program.way)
+        self._programs = [*self._programs[1 - _PROGRAMS :], (signature, program)]
+        return program
+
+    def _capacity(self, program: Program, unit: Unit) -> int:
+        return capacity(program, self._plan_of(unit), self.memory_limit)
+
+    def _stack(self, program: Program, units: Sequence[Unit]) -> Stack:
+        return Stack(program, [self._member(unit) for unit in units], self._plan_of(units[0]), _KNOWN)
+
+    def _member(self, unit: Unit) -> Member:
+        state = unit.watch.state
+        callbacks = [*unit.callbacks, *unit.watch.callbacks]
+        seed = seed_of(unit.hp, unit.execution, unit.part.spans[-1][0])
+        train_ids, validation_ids = unit.fold or (None, None)
+        member = Member(unit.draft, seed, callbacks, train_ids=train_ids, validation_ids=validation_ids)
+        if state is None:
+            return member
+        own = len(unit.draft.own)
+        return dataclasses.replace(member, variables=state.variables[:own], optimizer=state.variables[own:])
+
+    def _trained(self, program: Program, units: Sequence[Unit]) -> list[Trained]:
+        """Train members as one stack, from its checkpoint if a killed process has left one."""
+        if not self._capacity(program, units[0]):
+            raise Unsuitable("there is not enough memory for it in a stack")
+        identity = {**self.identity, "members": [identity_of(unit) for unit in units]}
+        path = stack_files.path_of(self.directory, units[0].hp.trial, units[0].execution)
+        return stack_files.run(self._stack(program, units), path, identity)
+
+    def _outcome(self, units: Sequence[Unit], results: Sequence[Trained]) -> Outcome:
+        executions = []
+        for unit, trained in zip(units, results, strict=True):
+            start, until = unit.part.spans[-1]
+            variables = [] if until is None else [*trained.variables, *trained.optimizer]
+            weights = trained.weights
+            metrics, rows, state = unit.watch.ended(trained.history, weights.copy, variables)
+            whole = Execution.after(unit.part, unit.execution, self.objective, unit.watch.state)
+            rows = of_execution(rows, unit.execution, start)
+            executions.append(whole.and_then(metrics, rows, state, self.objective))
+        return outcome_of_executions(executions, self.objective, units[0].draft.build_config, units[0].part)
+
+    def _tell(self, units: Sequence[Unit], program: Program, seconds: float) -> None:
+        """Say what was trained together."""
+        numbers = list(dict.fromkeys(unit.hp.trial for unit in units))
+        who = f"Trial {numbers[0]}" if len(numbers) == 1 else f"Trials {ranges(numbers)}"
+        many = "1 model" if len(units) == 1 else f"{len(units)} models at once"
+        self.say(f"{who}: {program.way}, {many}, {seconds:.2f} s a model.")
+
+
+def _clause(reason: Exception) -> str:
+    """Return why something cannot be trained as a stack, on one line."""
+    if isinstance(reason, Unsuitable):
+        return str(reason)
+    text = next((line.strip() for line in str(reason).splitlines() if line.strip()), "")
+    return f"training it as a stack raised {type(reason).__name__}: {text[:200]}"
