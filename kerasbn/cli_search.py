@@ -13,7 +13,9 @@ from kerasbn.progress import Report, reporting
 from kerasbn.tuning import RetestResult, Study, TrialRecord, TuneResult, preview, retest, sample_config, tune
 from kerasbn.tuning.retesting.reruns import Rerun
 from kerasbn.tuning.retesting.text import lines, table
+from kerasbn.tuning.schedule import schedule_of
 from kerasbn.tuning.space.tiers import check_space
+from kerasbn.tuning.tune import trials_of
 
 _SHOWN_TRIALS = 5
 _PICTURE = "search_space.png"
@@ -67,7 +69,7 @@ class _SearchProgress:
 
 def search_with_progress(config: TuneConfig) -> TuneResult:
     """Search as `kerasbn.tuning.tune` does, with progress; Ctrl-C says what was kept and how to go on."""
-    with reporting(f"searching {config.model_name}", config.search.max_trials, "trials") as report:
+    with reporting(f"searching {config.model_name}", trials_of(config.search), "trials") as report:
         progress = _SearchProgress(report, config.search.epochs)
         try:
             return tune(config, progress.trial, progress.epoch, on_start=progress.start, say=report.say)
@@ -95,6 +97,10 @@ def show_study(result: TuneResult) -> None:
     earlier = f", {result.earlier} of them from earlier" if result.earlier else ""
     failed = sum(not t.scored for t in result.trials)
     print(f"trials      {len(result.trials)}{earlier}" + (f", {failed} failed: the report says why" if failed else ""))
+    if len(schedule := schedule_of(result.best)) > 1:
+        kept = "the schedule" if result.best_config.training.schedule is not None else "the last values"
+        line = ", ".join(f"{segment.trial} from epoch {segment.epoch}" for segment in schedule)
+        print(f"schedule    trials {line}; best.yaml has {kept}")
     print(f"study       {result.directory}")
     print(f"report      kerasbn report {shlex.quote(str(result.directory))}{storage}")
     print(f"next        kerasbn train --config {shlex.quote(str(result.directory / 'best.yaml'))}")

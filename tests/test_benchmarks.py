@@ -1,9 +1,13 @@
 """The programs in scripts/benchmarks/ that can be run in seconds; what they measure is no test."""
 
+import importlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "scripts" / "benchmarks"
@@ -81,3 +85,55 @@ def test_search_writes_its_figures(python, tmp_path):
     assert set(written["overhead"]) == {"plain loop", "kerasbn", "KerasTuner"}
     assert [row["trials"] for row in written["long"]] == [1, 2]
     assert all(row["weights"] > 0 for row in written["long"])
+
+
+@pytest.fixture
+def caviar(monkeypatch):
+    """Import caviar.py and its pictures here, where TensorFlow is imported already, and search here, too."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    modules = importlib.import_module("caviar"), importlib.import_module("caviar_curves")
+    monkeypatch.setattr(modules[0], "in_a_process", lambda function, *arguments: function(*arguments))
+    return modules
+
+
+@pytest.mark.filterwarnings("ignore:(currentThread|getName):DeprecationWarning")  # keras_tuner 1.4.8's own search
+def test_caviar_writes_its_figures(caviar, tmp_path, monkeypatch, capsys):
+    options = ["--tasks", "mlp", "letter", "--repeats", "1", "--trials", "2", "--epochs", "1"]
+    options += ["--json", str(tmp_path / "caviar.json")]
+    monkeypatch.setattr(sys, "argv", ["caviar.py", *options])
+    caviar[0].main()
+    assert "left out: letter" in capsys.readouterr().out
+    written = json.loads((tmp_path / "caviar.json").read_text())
+    assert set(written["tasks"]) == {"mlp"}
+    row = written["tasks"]["mlp"]
+    ours, theirs = (row["searches"][side][0] for side in ("kerasbn", "KerasTuner"))
+    assert [(len(one["ends"]), one["epochs"]) for one in (ours, theirs)] == [(2, 2), (2, 2)]
+    assert row["ratio"] == pytest.approx(theirs["seconds"] / ours["seconds"])
+    assert ours["drawn"].keys() == theirs["drawn"].keys()
+    assert written["environment"]["processor"]
+
+
+def test_caviar_counts_seconds_and_bytes(caviar):
+    one = caviar[0].Searched(13.0, 0.0, [4.0, 7.0, 10.0, 12.5], 4, 0.9, {}, {})
+    counts = {1: 4.0, 3: 10.0, 4: 13.0, 7: 13.0 + 3 * 8.5 / 3}
+    assert {count: caviar[0].seconds_of(one, count) for count in counts} == pytest.approx(counts)
+
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3), keras.layers.BatchNormalization()])
+    examples = (np.zeros((2, 5), np.float32), np.zeros(2, np.int32))
+    assert caviar[0].arrays_of(model, 10, 4, (examples, examples)) == {
+        "parameters": 4 * 10 * (4 * (5 * 3 + 3 + 2 * 3) + 2 * 3),
+        "activations": 4 * 10 * 2 * 4 * (3 + 3),
+        "data": 2 * 4 * (2 * 5 + 2),
+    }
+
+
+def test_caviar_curves_are_drawn(caviar, tmp_path):
+    def point(title, trials, parameters):
+        ratios = {side: [float(n) for n, _ in enumerate(trials, 1)] for side in ("fit", "KerasTuner")}
+        return {"title": title, "trials": trials, "parameters": parameters, "ratios": ratios}
+
+    sizes = {"MLP": [point("16-16", [16], 10**3), point("64-64", [16], 10**4)], "CNN": [point("4-8", [16], 500)]}
+    result = {"epochs": 10, "by_size": sizes, "by_trials": point("64-64", [1, 2, 4], 10**4)}
+    result["environment"] = {"cpus": 2}
+    caviar[1].draw(result, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -33,6 +33,7 @@ NOT_RUN = (
     ("training", "resume"),  # needs a run that was killed
     *(("tuning", f"{name}Search") for name in ("Grid", "Random")),  # of models that take a while
     *(("tuning", name) for name in ("BayesianOptimization", "CoarseToFine", "Hyperband", "SuccessiveHalving")),
+    *(("tuning", name) for name in ("PopulationBasedTraining", "replay")),
     ("tuning", "Tuner"),
     *(("tuning", name) for name in ("RetestResult", "StudyContent", "read_study")),  # of a search before
     ("tuning", "TuneResult"),  # twenty trials

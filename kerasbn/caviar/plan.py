@@ -2,20 +2,36 @@
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from kerasbn.caviar.order import is_keras_order, keras_orders
 from kerasbn.caviar.suitable import Unsuitable
 
 # Arguments of `fit` that are fine as they are by default, and otherwise not known to work on a stack.
 _PLAIN = MappingProxyType({"steps_per_epoch": None, "validation_steps": None, "validation_freq": 1})
+
+
+Order: TypeAlias = Callable[[int, Sequence[int]], Callable[[int], np.ndarray]]
+
+
+def in_keras_order(examples: int, seeds: Sequence[int]) -> Callable[[int], np.ndarray]:
+    """Return `fit(shuffle=True)`'s order; as `FitPlan.order`."""
+    orders = keras_orders(examples, seeds)
+    return lambda epoch: orders
+
+
+def as_they_are(examples: int, seeds: Sequence[int]) -> Callable[[int], np.ndarray]:
+    """Return the order that the examples are in; as `FitPlan.order`."""
+    orders = np.broadcast_to(np.arange(examples, dtype=np.int32), (len(seeds), examples))
+    return lambda epoch: orders
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,8 @@ class FitPlan:
         validation_batch_size: Likewise, of validation.
         epochs: The epoch before which training ends, from 0.
         initial_epoch: The first.
-        shuffle: Whether examples are taken in a random order.
+        order: In what order examples are taken: of their number and the seeds of K members it makes a function from
+            an epoch to the positions that each takes in it, (K, taken) int32.
         callbacks: As `fit` takes them.
 
     Example:
@@ -66,7 +83,7 @@ class FitPlan:
     validation_batch_size: int = 32
     epochs: int = 1
     initial_epoch: int = 0
-    shuffle: bool = True
+    order: Order = in_keras_order
     callbacks: Sequence[keras.callbacks.Callback] = field(default=())
 
 
@@ -100,6 +117,8 @@ def plan_of_fit(*args: Any, **kwargs: Any) -> FitPlan:
             raise Unsuitable(f"fit has {name}={given[name]!r}")
     if given["shuffle"] not in (True, False):
         raise Unsuitable(f"fit has shuffle={given['shuffle']!r}")
+    if given["shuffle"] and not is_keras_order():
+        raise Unsuitable("this version of Keras takes examples in an order that is not known here")
     train = _examples("x", given["x"], given["y"], given["sample_weight"])
     validation = _validation(given["validation_data"])
     if given["validation_split"] and validation is None:
@@ -114,7 +133,7 @@ def plan_of_fit(*args: Any, **kwargs: Any) -> FitPlan:
         given["validation_batch_size"] or batch_size,
         given["epochs"],
         given["initial_epoch"],
-        given["shuffle"],
+        in_keras_order if given["shuffle"] else as_they_are,
         tuple(given["callbacks"] or ()),
     )
 

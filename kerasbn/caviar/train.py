@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from kerasbn.caviar.drafts import Draft
 from kerasbn.caviar.followers import NOTHING_MORE, Follower, Known
-from kerasbn.caviar.order import keras_orders
 from kerasbn.caviar.plan import FitPlan, parts_of
 from kerasbn.caviar.program import Program
 from kerasbn.caviar.rates import rate_at
@@ -88,19 +87,16 @@ class Stack:
         self.begun = False  # whether the callbacks have been told
         self.rows = Rows(program, self.state)
         size = len(plan.train) if members[0].train_ids is None else len(members[0].train_ids)
-        self.steps = -(-size // plan.batch_size)
-        self.orders = self._orders(size)
+        self._order = plan.order(size, [member.seed for member in members])
+        self.steps = -(-self._taken(plan.initial_epoch).shape[1] // plan.batch_size)
         self.followers = [self._follower(number, member) for number, member in enumerate(members)]
         self._train_examples = _tensors(plan.train)
         self._validation = None if plan.validation is None else _tensors(plan.validation)
         self._steps_at_once = _FIRST_STEPS
 
-    def _orders(self, size: int) -> np.ndarray:
-        """Return which examples each member takes in an epoch, (members, size)."""
-        if self.plan.shuffle:
-            orders = keras_orders(size, [member.seed for member in self.members])
-        else:
-            orders = np.broadcast_to(np.arange(size, dtype=np.int32), (len(self.members), size))
+    def _taken(self, epoch: int) -> np.ndarray:
+        """Return which examples each member takes in an epoch, in order, (members, taken)."""
+        orders = self._order(epoch)
         if self.members[0].train_ids is None:
             return orders
         pairs = zip(self.members, orders, strict=True)
@@ -147,7 +143,7 @@ class Stack:
         Args:
             steps: That are measured, of the first epoch.
         """
-        order = next(self._batches(self.orders, self.plan.batch_size))[:steps]
+        order = next(self._batches(self._taken(self.epoch), self.plan.batch_size))[:steps]
         rates, leaves = tf.zeros([len(order), len(self.members)]), self._leaves()
         seconds = 0.0
         for _ in range(2):  # the first time it is optimised, too
@@ -175,7 +171,7 @@ class Stack:
         totals = self.program.totals(len(self.alive))
         logs: dict[str, tf.Tensor] = {}
         at = 0
-        for order in self._batches(self.orders[self.alive], self.plan.batch_size):
+        for order in self._batches(self._taken(self.epoch)[self.alive], self.plan.batch_size):
             while len(order):
                 part, order = order[: self._steps_at_once], order[self._steps_at_once :]
                 started = time.perf_counter()

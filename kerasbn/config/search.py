@@ -9,7 +9,7 @@ from kerasbn.checks import InputError
 from kerasbn.config.fields import check_fields
 from kerasbn.config.training import TrainConfig
 
-Strategy = Literal["random", "grid", "coarse_to_fine", "tpe", "gp", "successive_halving", "hyperband"]
+Strategy = Literal["random", "grid", "coarse_to_fine", "tpe", "gp", "successive_halving", "hyperband", "population"]
 Family = Literal["mlp", "convnet", "resnet"]
 Tuned = Literal[
     "learning_rate",
@@ -30,14 +30,16 @@ class SearchConfig:
     """What is searched, by which strategy, and for how long.
 
     Args:
-        max_trials: Number of trials, at least 1.
+        max_trials: Number of trials, at least 1; of population: of those that are trained at a time, at least 2.
         total_epochs: Epochs of all trials together after which no new one starts, at least 1; null: no limit.
         max_minutes: Minutes after which no new trial starts, above 0; null: no limit.
         strategy: Which trials are trained, and how far: random, grid, coarse_to_fine (20 random trials, then zooming
-            into the best), tpe and gp (Bayesian), successive_halving and hyperband (the worse trials stop early).
+            into the best), tpe and gp (Bayesian), successive_halving and hyperband (the worse trials stop early),
+            population (varied copies of the better ones take the place of the worse).
         epochs: Passes over the training examples in each trial, at least 1; successive_halving and hyperband give so
             many to their best.
         min_epochs: Fewest passes after which successive_halving compares trials, at least 1.
+        interval: Passes after which population compares trials, at least 1 and at most half of epochs.
         factor: Of successive_halving and hyperband: one in so many trials goes on, for so many times the epochs; at
             least 2.
         executions: Models of each trial, trained from different initial weights, at least 1; their mean score counts.
@@ -87,6 +89,7 @@ class SearchConfig:
     strategy: Strategy = "coarse_to_fine"
     epochs: int = 15
     min_epochs: int = 1
+    interval: int = 3
     factor: int = 3
     executions: int = 1
     folds: int | None = None
@@ -131,8 +134,12 @@ class SearchConfig:
         remedy = "search.epochs is the most that a trial gets."
         checks.in_range("search.min_epochs", self.min_epochs, 1, self.epochs, integer=True, remedy=remedy)
         checks.in_range("search.factor", self.factor, 2, integer=True)
-        least = {"successive_halving": self.factor * self.min_epochs, "hyperband": self.factor}.get(self.strategy, 1)
+        checks.in_range("search.interval", self.interval, 1, integer=True)
         remedy = f"{self.strategy} gives its best search.factor times the epochs of the others."
+        least = {"successive_halving": self.factor * self.min_epochs, "hyperband": self.factor}.get(self.strategy, 1)
+        if self.strategy == "population":
+            least, remedy = 2 * self.interval, "population compares trials after every search.interval epochs."
+            checks.in_range("search.max_trials", self.max_trials, 2, integer=True, remedy="population compares trials.")
         checks.in_range("search.epochs", self.epochs, least, integer=True, remedy=remedy)
         checks.in_range("search.executions", self.executions, 1, integer=True)
         if self.folds is not None:

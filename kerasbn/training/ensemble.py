@@ -14,7 +14,6 @@ from kerasbn import checks
 from kerasbn.caviar.choice import capacity, choose, first_way
 from kerasbn.caviar.drafts import Pool, draft
 from kerasbn.caviar.followers import check
-from kerasbn.caviar.order import is_keras_order
 from kerasbn.caviar.plan import FitPlan, plan_of_fit
 from kerasbn.caviar.program import Program
 from kerasbn.caviar.suitable import Unsuitable
@@ -151,8 +150,6 @@ def train_ensemble(
 
 def _together(model_fn: Callable[[], keras.Model], seeds: Sequence[int], plan: FitPlan) -> Ensemble:
     """Train an ensemble as stacks, as many models at once as there is memory for."""
-    if plan.shuffle and not is_keras_order():
-        raise Unsuitable("this version of Keras takes examples in an order that is not known here")
     pool = Pool()
     example = keras.tree.map_structure(lambda array: array[:1], plan.train.inputs)
     members = []

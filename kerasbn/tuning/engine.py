@@ -15,6 +15,7 @@ from kerasbn.tuning.folds import Fold, fold_ids, labels_of, of_fit
 from kerasbn.tuning.objective import MisuseError
 from kerasbn.tuning.outcome import WHOLE, Execution, ModelState, Outcome, Part, of_execution, outcome_of_executions
 from kerasbn.tuning.preparation import prepare_for_fit
+from kerasbn.tuning.schedule import following, rate_of, taken_over
 from kerasbn.tuning.watch import Watch
 
 # Called at the end of each epoch with the trial's number, the epoch (from 0) and its metrics.
@@ -95,33 +96,46 @@ class _Training:
     def run(self, span: tuple[int, int | None], state: ModelState | None) -> tuple[Any, ModelState]:
         """Train a part, and return what its fit came to (metrics and epochs), and where it has left the model."""
         start, until = span
+        hp = self._drawn(start)
         keras.utils.clear_session()  # collects the garbage too: models are cycles
-        keras.utils.set_random_seed(seed_of(self.hp, self.execution, start))
-        model = build(self.hypermodel, self.hp)
-        watch = Watch(self.objective, self.report, state)
+        keras.utils.set_random_seed(seed_of(hp, self.execution, start))
+        model = build(self.hypermodel, hp)
+        rate = rate_of(model)
         if state is not None:
-            self._restore(model, state)
+            state = self._restore(model, state, start)
+        watch = Watch(self.objective, self.report, state)
         prepare_for_fit(model, self.hypermodel, self.fit_args)
-        callbacks = [*own_callbacks(self.fit_kwargs.get("callbacks"), self.hp, self.execution), *watch.callbacks]
+        callbacks = [*own_callbacks(self.fit_kwargs.get("callbacks"), hp, self.execution), *watch.callbacks]
         kwargs: dict[str, Any] = {**self.fit_kwargs, "callbacks": callbacks}
         if until is not None:
             kwargs |= {"epochs": until, "initial_epoch": start}
         if self.part.checkpoints is not None and getattr(self.hypermodel, "resumable", False):
-            kwargs["checkpoints"] = self.part.checkpoints / str(self.execution)
+            # An ancestor's, which is trained again, are its own: the trial goes on from its model alone.
+            name = str(self.execution) if hp is self.hp else f"{self.execution}-{hp.trial}"
+            kwargs["checkpoints"] = self.part.checkpoints / name
             kwargs["identity"] = dict(self.part.identity)
-            kwargs["seed"] = trial_seed(self.hp.seed, self.hp.trial, self.execution)
-        result = self.hypermodel.fit(self.hp, model, *self.fit_args, **kwargs)
+            kwargs["seed"] = trial_seed(hp.seed, hp.trial, self.execution)
+        result = self.hypermodel.fit(hp, model, *self.fit_args, **kwargs)
         self.build_config = model.get_build_config()
         variables = [variable.numpy() for variable in _variables(model)] if until is not None else []
-        metrics, rows, state = watch.ended(result, model.get_weights, variables)
+        metrics, rows, state = watch.ended(result, model.get_weights, variables, rate)
         return (metrics, of_execution(rows, self.execution, start)), state
 
-    def _restore(self, model: keras.Model, state: ModelState) -> None:
+    def _drawn(self, start: int) -> Draws:
+        """Return the hyperparameters of the part that begins with an epoch: the trial's, or an ancestor's."""
+        past = [segment for segment in self.part.ancestors if segment.epoch <= start < self.part.begins]
+        return following(self.hp.seed, past[-1]) if past else self.hp
+
+    def _restore(self, model: keras.Model, state: ModelState, start: int) -> ModelState:
+        """Give the model the values of a state, and return that; where it is an ancestor's, as it is taken over."""
         if not model.built:  # such as a Sequential without Input
-            earlier = self.part.earlier
-            model.build_from_config(self.build_config or dict((earlier and earlier.build_config) or {}))
+            model.build_from_config(dict(self.build_config or self.part.build_config or {}))
+        if self.part.takes_over(start):
+            before = [segment for segment in self.part.ancestors if segment.epoch < start][-1]
+            state = taken_over(state, model, self._drawn(start), before, self.objective)
         for variable, value in zip(_variables(model), state.variables, strict=True):
             variable.assign(value)
+        return state
 
 
 def run_trial(
@@ -174,6 +188,8 @@ def run_trial(
         state = None if part.states is None else part.states[execution]
         whole = Execution.after(part, execution, objective, state)
         for span in part.spans[-1:] if state is not None else part.spans:
+            if part.takes_over(span[0]):  # what its ancestors have come to is theirs
+                whole = Execution(None, (), None)
             (metrics, rows), state = training.run(span, state)
             whole = whole.and_then(metrics, rows, state, objective)
         done.append(whole)

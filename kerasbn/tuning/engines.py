@@ -1,20 +1,26 @@
 """The engines of a search: what trains its trials, by name, and whether they can be trained together."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import keras_tuner
+import numpy as np
 
-from kerasbn.caviar.order import is_keras_order
-from kerasbn.caviar.plan import plan_of_fit
+from kerasbn.caviar.plan import FitPlan, plan_of_fit
 from kerasbn.caviar.suitable import Unsuitable
 from kerasbn.checks import InputError
-from kerasbn.tuning.engine import OnEpoch
+from kerasbn.tuning.compatibility.trial_callbacks import own_callbacks
+from kerasbn.tuning.draws import trial_seed
+from kerasbn.tuning.engine import OnEpoch, seed_of
 from kerasbn.tuning.folds import Fold, fold_ids, labels_of
+from kerasbn.tuning.space.factory import FactoryHyperModel
 from kerasbn.tuning.stacks import Stacks
 from kerasbn.tuning.store.study import Study
+from kerasbn.tuning.units import NoMemberError, Planned
 
 # "auto": together where that comes to the same; "vectorized": together, or an error; "fit": one after the other.
 ENGINES = ("auto", "vectorized", "fit")
@@ -59,17 +65,23 @@ def stacks_of(
         inner = getattr(hypermodel, "hypermodel", hypermodel)  # of `Overridden`
         if getattr(hypermodel, "distribution_strategy", None) is not None:
             raise Unsuitable("the tuner has a distribution_strategy")
-        if getattr(type(inner), "fit", None) is not keras_tuner.HyperModel.fit:
-            raise Unsuitable(f"{type(inner).__name__} has a fit of its own")
-        plan = plan_of_fit(*fit_args, **fit_kwargs)
         cut: list[Fold | None] = [None]
         if folds is not None:
             cut = [*fold_ids(labels_of(fit_args, fit_kwargs), folds, study.seed)]
-            # What is weighted by its class in training counts as it is where it is validated on.
-            held = plan_of_fit(*fit_args, **{**fit_kwargs, "class_weight": None}).train
-            plan = dataclasses.replace(plan, validation=held)
-        if plan.shuffle and not is_keras_order():
-            raise Unsuitable("this version of Keras takes examples in an order that is not known here")
+        if isinstance(inner, FactoryHyperModel):
+            planned = functools.partial(_factory_fit, inner, fit_args, fit_kwargs)
+            example, most_epochs = np.asarray(fit_args[0].inputs[:1]), inner.config.search.epochs
+        elif getattr(type(inner), "fit", None) is keras_tuner.HyperModel.fit:
+            plan = plan_of_fit(*fit_args, **fit_kwargs)
+            if folds is not None:
+                # What is weighted by its class in training counts as it is where it is validated on.
+                held = plan_of_fit(*fit_args, **{**fit_kwargs, "class_weight": None}).train
+                plan = dataclasses.replace(plan, validation=held)
+            planned = functools.partial(_keras_fit, plan)
+            example = keras.tree.map_structure(lambda array: array[:1], plan.train.inputs)
+            most_epochs = plan.epochs - plan.initial_epoch
+        else:
+            raise Unsuitable(f"{type(inner).__name__} has a fit of its own")
     except Unsuitable as reason:
         if engine == "vectorized":
             raise InputError(
@@ -90,7 +102,9 @@ def stacks_of(
     return Stacks(
         hypermodel,
         study.objective,
-        plan,
+        planned,
+        example,
+        most_epochs,
         cut * executions,
         on_epoch,
         say,
@@ -100,3 +114,36 @@ def stacks_of(
         study.directory,
         {"settings": study.settings, "environment": study.environment},
     )
+
+
+def _keras_fit(plan: FitPlan, member: Planned) -> tuple[FitPlan, int]:
+    """Return what Keras's own fit does for a member, and the seed of its order."""
+    start, until = member.part.spans[-1]
+    callbacks = (*own_callbacks(plan.callbacks, member.hp, member.execution), *member.watch.callbacks)
+    if until is not None:
+        plan = dataclasses.replace(plan, epochs=until, initial_epoch=start)
+    return dataclasses.replace(plan, callbacks=callbacks), seed_of(member.hp, member.execution, start)
+
+
+def _factory_fit(
+    hypermodel: FactoryHyperModel, fit_args: Sequence[Any], fit_kwargs: Mapping[str, Any], member: Planned
+) -> tuple[FitPlan, int]:
+    """Return what the fit of the factory's models does for a member, and the seed of its order."""
+    start, until = member.part.spans[-1]
+    train, validation = (*fit_args, fit_kwargs.get("validation"))[:2]
+    if unknown := sorted(set(fit_kwargs) - {"validation", "callbacks", "epochs", "verbose"}):
+        raise Unsuitable(f"fit has {', '.join(unknown)}")
+    callbacks = own_callbacks(fit_kwargs.get("callbacks"), member.hp, member.execution)
+    plan = hypermodel.plan_fit(
+        member.hp,
+        member.model,
+        train,
+        validation,
+        [*callbacks, *member.watch.callbacks],
+        epochs=fit_kwargs.get("epochs") if until is None else until,
+        initial_epoch=start,
+        examples=len(train) if member.fold is None else len(member.fold[0]),
+    )
+    if plan is None:
+        raise NoMemberError
+    return plan, trial_seed(member.hp.seed, member.hp.trial, member.execution)

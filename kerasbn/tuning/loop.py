@@ -5,9 +5,8 @@ import dataclasses
 import itertools
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import keras_tuner
@@ -19,16 +18,19 @@ from kerasbn.tuning.draws import Draws
 from kerasbn.tuning.engine import quick_collections
 from kerasbn.tuning.objective import MisuseError
 from kerasbn.tuning.outcome import Outcome, Part
+from kerasbn.tuning.schedule import descent
 from kerasbn.tuning.stacks import Begun, Stacks
 from kerasbn.tuning.store import parts, weights
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.store.study import Study
 from kerasbn.tuning.strategies import Choose, Job, Strategy
+from kerasbn.tuning.tasks import Task, ends_before, part_of, source_of
 from kerasbn.tuning.tried import Tried
 
 _CHOICE = 1000  # jobs that a worker looks at, to find one that no other is at
 _AT_ONCE = 64  # trials that are begun together: more are no faster, and a kill would lose them all
-_FEW_AT_ONCE = 16  # where others are to have some too, or time may be over
+_FEW_AT_ONCE = 16  # where time may be over
+_SHARE = 4  # of what is open a worker takes one part in so many
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,6 @@ class Limits:
     epochs: int | None = None
     failures: int | None = None
     keep_models: int = 1
-
-
-@dataclass(frozen=True)
-class Task:
-    """A job that is to be trained.
-
-    Args:
-        job: The job.
-        hp: The trial's hyperparameters, which are drawn while its model is built.
-        earlier: The trial as it waits for this part; None: it begins.
-        notes: Of the strategy.
-        part: What is trained.
-    """
-
-    job: Job
-    hp: Draws
-    earlier: TrialRecord | None
-    notes: Mapping[str, Any]
-    part: Part
 
 
 @dataclass
@@ -129,7 +112,7 @@ class Loop:
 
     def _tidy(self) -> None:
         """Remove what is here of trials that a killed process or another worker has finished."""
-        parts.remove_finished(self.study.directory, self.study.by_number)
+        parts.remove_finished(self.study.directory, self.study.by_number.keys() - self._sources())
         weights.prune(self.study, self.study.ranked[: self.limits.keep_models])
 
     def _know(self, record: TrialRecord) -> None:
@@ -151,6 +134,10 @@ class Loop:
     def _jobs(self) -> Iterator[Job]:
         return self.strategy.jobs(self.study.progress, self.limits.trials)
 
+    def _sources(self) -> frozenset[int]:
+        """Return the trials that others are still to go on from."""
+        return self.strategy.sources(self.study.progress, self.limits.trials)
+
     def _spent(self, seconds: float, jobs: int) -> str:
         """Return why the budget allows no more; empty if it does."""
         minutes, epochs = self.limits.minutes, self.limits.epochs
@@ -168,7 +155,9 @@ class Loop:
         if self.limits.epochs is not None:  # no more than would be begun one by one
             left = self.limits.epochs - self._epochs()
             count = min(count, max(1, -(-left // self.stacks.epochs(todo[0]))))
-        return min(count, _AT_ONCE if self.limits.minutes is None and self.study.leases is None else _FEW_AT_ONCE)
+        if self.study.leases is not None:  # the others are to have some, too, and less and less as it comes to the end
+            count = min(count, max(1, len(todo) // _SHARE))
+        return min(count, _AT_ONCE if self.limits.minutes is None else _FEW_AT_ONCE)
 
     @contextlib.contextmanager
     def _claimed(self, todo: Sequence[Job]) -> Iterator[list[Job]]:
@@ -244,14 +233,18 @@ class Loop:
         attempt, choose = chosen
         progress = self.study.progress
         notes = earlier.notes if earlier else self.strategy.notes(self.study.seed, job.number, attempt, progress)
+        if source := source_of(self.study, job):
+            notes = {**notes, **descent(source, ends_before(source, job)[-1])}
         hp = Draws(self.study.seed, job.number, attempt, self.given, choose)
-        return Task(job, hp, earlier, notes, self._part(job, earlier))
+        return Task(job, hp, earlier, notes, part_of(self.study, job))
 
     def _values(self, job: Job, earlier: TrialRecord | None) -> tuple[int, Choose] | None:
         """Return which attempt at a trial its values are of, and what gives them; None if all have been tried."""
         if earlier is not None:
             values = earlier.hyperparameters.values
             return earlier.attempt, lambda hyperparameter: values[hyperparameter.name]
+        if source := source_of(self.study, job):
+            return 0, self.entries(self.strategy.vary(self.study.seed, job.number, source))
         seed, progress = self.study.seed, self.study.progress
         return self.tried.first_new(
             self.strategy,
@@ -296,36 +289,28 @@ class Loop:
             scores=outcome.scores if outcome and not failure else (),
             epochs=job.epochs or 0,
             notes=task.notes,
-            parts=() if job.epochs is None else (*(earlier.parts if earlier else ()), job.epochs),
+            parts=() if job.epochs is None else tuple(end for _, end in task.part.spans if end is not None),
         )
         return record, outcome if not failure else None
 
-    def _part(self, job: Job, earlier: TrialRecord | None) -> Part:
-        directory = parts.checkpoints(self.study.directory, job.number)
-        identity = {"settings": self.study.settings, "trial": job.number, "environment": self.study.environment}
-        if job.epochs is None:
-            return Part(checkpoints=directory, identity=identity)
-        ends = (*(earlier.parts if earlier else ()), job.epochs)
-        spans = tuple(zip((0, *ends), ends, strict=False))
-        states = parts.read(self.study.directory, job.number, ends[-2]) if earlier else None
-        return Part(spans, states, earlier, directory, identity)
-
     def _finish(self, job: Job, record: TrialRecord, outcome: Outcome | None) -> None:
         """Keep a record; what is on the disk goes first, so that after a kill between the two it is written again."""
-        study = self.study
+        study, sources = self.study, self._sources()
         others = [trial for trial in study.ranked if trial.number != record.number]
         kept = study.rank([*others, record])[: self.limits.keep_models]
         if outcome is not None:
             if outcome.weights and any(one is record for one in kept):
                 weights.write(study, record, outcome.weights)
             if record.status == "waiting":
-                parts.write(study.directory, record.number, record.epochs, outcome.states)
+                parts.write(study.directory, record.number, record.epochs, outcome.states, record.number in sources)
         if not study.add(record, _part(job)):
             self.say(f"Trial {job.number} has been taken over by another worker; what it comes to there counts.")
             return
         if record.status != "waiting":
             record = study.by_number[record.number]
-            parts.remove(study.directory, record.number)
+            for number in {record.number, *sources} - self._sources():
+                if number in study.by_number:
+                    parts.remove(study.directory, number)
             self.failures = self.failures + 1 if record.status == "failed" else 0
         weights.prune(study, kept)
         self._know(record)

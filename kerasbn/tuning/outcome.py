@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 
 from kerasbn.tuning.objective import best_of, metrics_of
-from kerasbn.tuning.store.records import TrialRecord
+from kerasbn.tuning.store.records import Segment, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class ModelState:
         best: Weights of the best epoch so far, as `keras.Model.get_weights` gives them.
         best_epoch: Which that is, from 0; None: there is none yet, or the fit takes no callbacks.
         best_value: The objective's value in it.
+        rate: The learning rate that the model was built with; None: a schedule gives it, or it is not known.
     """
 
     variables: list[np.ndarray]
     best: list[np.ndarray]
     best_epoch: int | None
     best_value: float
+    rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Part:
         earlier: The trial after the earlier parts; None: there are none.
         checkpoints: Directory for what a fit keeps that can go on by itself; None: nowhere.
         identity: JSON that says what these checkpoints belong to.
+        build_config: `keras.Model.get_build_config` of the model after the parts before; None: there are none.
+        begins: Epoch with which the trial begins; what is before is that of the trials that it goes on from.
+        ancestors: Those segments, from epoch 0 to `begins`.
     """
 
     spans: tuple[tuple[int, int | None], ...] = ((0, None),)
@@ -48,6 +53,13 @@ class Part:
     earlier: TrialRecord | None = None
     checkpoints: Path | None = None
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    build_config: Mapping[str, Any] | None = None
+    begins: int = 0
+    ancestors: tuple[Segment, ...] = ()
+
+    def takes_over(self, epoch: int) -> bool:
+        """Return whether the trial, or one of its ancestors, begins with this epoch and another one's model."""
+        return epoch > 0 and epoch in (self.begins, *(segment.epoch for segment in self.ancestors))
 
 
 WHOLE = Part()

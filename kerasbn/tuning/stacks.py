@@ -19,13 +19,13 @@ from kerasbn.caviar.suitable import Unsuitable
 from kerasbn.caviar.train import Member, Stack, Trained
 from kerasbn.checks import InputError
 from kerasbn.tuning import stack_files
-from kerasbn.tuning.compatibility.trial_callbacks import own_callbacks
 from kerasbn.tuning.draws import Draws
 from kerasbn.tuning.engine import OnEpoch, build, seed_of
 from kerasbn.tuning.folds import Fold
 from kerasbn.tuning.outcome import Execution, Outcome, Part, of_execution, outcome_of_executions
+from kerasbn.tuning.schedule import taken_over
 from kerasbn.tuning.strategies import Job
-from kerasbn.tuning.units import Begun, Done, NotBuiltError, Place, Unit, identity_of, ranges
+from kerasbn.tuning.units import Begun, Done, NoMemberError, Place, Planned, Unit, identity_of, ranges
 from kerasbn.tuning.watch import KeepBestOf, Record, Watch
 
 # The search's own callbacks, and what of them changes from epoch to epoch.
@@ -37,9 +37,12 @@ class Stacks:
     """Trains trials together where they fit together.
 
     Args:
-        hypermodel: Builds the models; its `fit` must be Keras's own.
+        hypermodel: Builds the models.
         objective: What the best epoch is chosen by.
-        plan: What the fit does.
+        planned: Returns what the fit of a member does, and the seed of its order; its callbacks end with those of the
+            watch.
+        example: Inputs of one example, or a nested structure of them.
+        most_epochs: That a trial has, where its job does not say.
         members: The models of a trial: the fold of each, None if there are none.
         on_epoch: Called after each epoch of each trial.
         say: Takes a line on who is trained together, or why not.
@@ -54,7 +57,9 @@ class Stacks:
         self,
         hypermodel: keras_tuner.HyperModel,
         objective: keras_tuner.Objective,
-        plan: FitPlan,
+        planned: Callable[[Planned], tuple[FitPlan, int]],
+        example: Any,
+        most_epochs: int,
         members: Sequence[Fold | None],
         on_epoch: OnEpoch | None,
         say: Callable[[str], None],
@@ -64,12 +69,12 @@ class Stacks:
         directory: Path,
         identity: Mapping[str, Any],
     ) -> None:
-        self.hypermodel, self.objective, self.plan, self.members = hypermodel, objective, plan, members
+        self.hypermodel, self.objective, self.members = hypermodel, objective, members
         self.on_epoch, self.say, self.memory_limit, self.demanded = on_epoch, say, memory_limit, demanded
         self.remembered, self.directory, self.identity = remembered, directory, identity
         self._pool = Pool()
         self._programs: list[tuple[str, Program]] = []
-        self._example = keras.tree.map_structure(lambda array: array[:1], plan.train.inputs)
+        self.planned, self._example, self.most_epochs = planned, example, most_epochs
         self._said: set[str] = set()
 
     def begin(self, hp: Draws, part: Part) -> Begun:
@@ -91,14 +96,13 @@ class Stacks:
             return Begun([self._unit(hp, part, number, fold) for number, fold in enumerate(self.members)])
         except Unsuitable as reason:
             self.refuse(hp.trial, str(reason))
-            return Begun(reason=str(reason))
-        except NotBuiltError:  # the engine that trains it alone meets the same, and keeps it
-            return Begun(reason="its model cannot be built")
+            return Begun(alone=True)
+        except NoMemberError:  # the engine that trains alone meets the same, and keeps it
+            return Begun(alone=True)
 
     def epochs(self, job: Job) -> int:
         """Return how many epochs a job has at most, of all executions."""
-        epochs = job.epochs or self.plan.epochs - self.plan.initial_epoch
-        return max(1, epochs * len(self.members))
+        return max(1, (job.epochs or self.most_epochs) * len(self.members))
 
     def refuse(self, trial: int, reason: str) -> None:
         """Say why a trial does not fit a stack; raise an `InputError` if that is demanded."""
@@ -121,19 +125,19 @@ class Stacks:
             if self.on_epoch is not None:
                 self.on_epoch(hp.trial, epoch, row)
 
-        seed = seed_of(hp, execution, start)
-
         def built() -> keras.Model:
             try:
                 return build(self.hypermodel, hp)
             except Exception as error:
-                raise NotBuiltError from error
+                raise NoMemberError from error
 
-        drafted = draft(built, seed, self._example, self._pool)
+        drafted = draft(built, seed_of(hp, execution, start), self._example, self._pool)
+        if state is not None and part.takes_over(start):
+            state = taken_over(state, drafted.model, hp, part.ancestors[-1], self.objective)
         watch = Watch(self.objective, report, state)
-        callbacks = own_callbacks(self.plan.callbacks, hp, execution)
-        check(callbacks, drafted.model, _KNOWN)
-        return Unit(hp, execution, fold, part, drafted, watch, callbacks)
+        plan, seed = self.planned(Planned(hp, part, execution, fold, drafted.model, watch))
+        check(plan.callbacks, drafted.model, _KNOWN)
+        return Unit(hp, execution, fold, part, drafted, watch, plan, seed)
 
     def train(self, trials: Sequence[Begun]) -> Iterator[Done]:
         """Train what was begun.
@@ -148,7 +152,7 @@ class Stacks:
         Raises:
             InputError: If a stack cannot be trained, and that is demanded; before any is.
         """
-        alone = {number: "" for number, begun in enumerate(trials) if begun.reason}
+        alone = {number: "" for number, begun in enumerate(trials) if begun.alone}
         ready: list[tuple[list[Place], Program]] = []
         for places in self._groups(trials):
             try:
@@ -188,7 +192,9 @@ class Stacks:
         groups: dict[Any, list[Place]] = {}
         for number, begun in enumerate(trials):
             for i, unit in enumerate(begun.units):
-                key = (unit.draft.description.signature, unit.part.spans[-1], unit.fold and len(unit.fold[0]))
+                plan, size = unit.plan, unit.fold and len(unit.fold[0])
+                fit = (plan.batch_size, plan.validation_batch_size, plan.initial_epoch, plan.epochs, plan.order)
+                key = (unit.draft.description.signature, fit, size)
                 groups.setdefault(key, []).append((number, i))
         return list(groups.values())
 
@@ -208,12 +214,6 @@ class Stacks:
         for at in range(0, len(rest), most):
             yield rest[at : at + most]
 
-    def _plan_of(self, unit: Unit) -> FitPlan:
-        start, until = unit.part.spans[-1]
-        if until is None:
-            return self.plan
-        return dataclasses.replace(self.plan, epochs=until, initial_epoch=start)
-
     def _program(self, units: Sequence[Unit]) -> Program:
         """Return a program that trains a group: one that is there, or a new one."""
         signature = units[0].draft.description.signature
@@ -229,7 +229,7 @@ class Stacks:
         varied = [name for name in names if len({one[name] for one in everyone}) > 1]
         template = units[0].draft.model
         program = choose(
-            lambda way: Program(template, self.plan.train, varied, leaves[0], way),
+            lambda way: Program(template, units[0].plan.train, varied, leaves[0], way),
             lambda program: self._stack(program, units[: max(1, self._capacity(program, units[0]))]),
             first_way(template),
             self.remembered(signature, None),
@@ -239,17 +239,15 @@ class Stacks:
         return program
 
     def _capacity(self, program: Program, unit: Unit) -> int:
-        return capacity(program, self._plan_of(unit), self.memory_limit)
+        return capacity(program, unit.plan, self.memory_limit)
 
     def _stack(self, program: Program, units: Sequence[Unit]) -> Stack:
-        return Stack(program, [self._member(unit) for unit in units], self._plan_of(units[0]), _KNOWN)
+        return Stack(program, [self._member(unit) for unit in units], units[0].plan, _KNOWN)
 
     def _member(self, unit: Unit) -> Member:
         state = unit.watch.state
-        callbacks = [*unit.callbacks, *unit.watch.callbacks]
-        seed = seed_of(unit.hp, unit.execution, unit.part.spans[-1][0])
         train_ids, validation_ids = unit.fold or (None, None)
-        member = Member(unit.draft, seed, callbacks, train_ids=train_ids, validation_ids=validation_ids)
+        member = Member(unit.draft, unit.seed, unit.plan.callbacks, train_ids=train_ids, validation_ids=validation_ids)
         if state is None:
             return member
         own = len(unit.draft.own)
@@ -269,7 +267,8 @@ class Stacks:
             start, until = unit.part.spans[-1]
             variables = [] if until is None else [*trained.variables, *trained.optimizer]
             weights = trained.weights
-            metrics, rows, state = unit.watch.ended(trained.history, weights.copy, variables)
+            rate = unit.draft.rate if isinstance(unit.draft.rate, float) else None
+            metrics, rows, state = unit.watch.ended(trained.history, weights.copy, variables, rate)
             whole = Execution.after(unit.part, unit.execution, self.objective, unit.watch.state)
             rows = of_execution(rows, unit.execution, start)
             executions.append(whole.and_then(metrics, rows, state, self.objective))

@@ -3,14 +3,17 @@
 import dataclasses
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from kerasbn.callbacks import KeepBest
 from kerasbn.callbacks.keep_best import not_finite
+from kerasbn.caviar.plan import Examples, FitPlan
 from kerasbn.checks import InputError
 from kerasbn.config import TrainingConfig
 from kerasbn.data import Features
@@ -18,6 +21,8 @@ from kerasbn.training import History, checkpoint, compile_model
 from kerasbn.training.compile import plan_epoch
 from kerasbn.training.fit import go_on
 from kerasbn.training.state import State, new_state
+
+_VALIDATED_AT_ONCE = 256  # examples, of each of many models
 
 
 class _Checkpoints(checkpoint.WriteCheckpoints):
@@ -108,3 +113,74 @@ def fit_stage(
         state.keep_best.set_model(model)
         state.keep_best.restore()
     return [row for row in state.history if initial_epoch < row["epoch"] <= epochs]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShuffledAnew:
+    """The order of `data.training_batches`, as `FitPlan.order`: another in each epoch, the last examples left out.
+
+    Args:
+        taken: How many examples are taken in an epoch.
+    """
+
+    taken: int
+
+    def __call__(self, examples: int, seeds: Sequence[int]) -> Callable[[int], np.ndarray]:
+        """Return the function from an epoch to the order of each seed."""
+
+        def orders(epoch: int) -> np.ndarray:
+            shuffled = [
+                tf.random.experimental.stateless_shuffle(tf.range(examples), [tf.constant(seed, tf.int64), epoch])
+                for seed in seeds
+            ]
+            return tf.stack(shuffled).numpy()[:, : self.taken]
+
+        return orders
+
+
+def plan_of_stage(
+    model: keras.Model,
+    train: Features,
+    validation: Features,
+    config: TrainingConfig,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    epochs: int,
+    initial_epoch: int,
+    examples: int,
+) -> FitPlan | None:
+    """Return what `fit_stage` does in a stage without a checkpoint.
+
+    Args:
+        model: As `fit_stage`.
+        train: As `fit_stage`.
+        validation: As `fit_stage`.
+        config: As `fit_stage`.
+        callbacks: As `fit_stage`.
+        epochs: As `fit_stage`.
+        initial_epoch: As `fit_stage`.
+        examples: How many of the training examples the model is trained on.
+
+    Returns:
+        The plan; None if an epoch that is past has ended the trial.
+    """
+    plan = plan_epoch(model, examples, config.batch_size)
+    state = new_state(config, plan.steps)
+    given = [callback for callback in callbacks if isinstance(callback, KeepBest)]
+    if given:
+        state.keep_best = given[-1]
+        state.keep_best.patience = config.patience
+    state.epoch = initial_epoch
+    if _is_over(config, state):
+        return None
+    others = [callback for callback in callbacks if callback is not state.keep_best]
+    return FitPlan(
+        Examples(train.inputs, train.labels, None),
+        Examples(validation.inputs, validation.labels, None),
+        plan.batch_size,
+        _VALIDATED_AT_ONCE,
+        epochs,
+        initial_epoch,
+        ShuffledAnew(plan.steps * plan.batch_size),
+        (state.decay, state.keep_best, *([state.plateau] if state.plateau else []), *others),
+    )

@@ -13,20 +13,31 @@ from kerasbn import config as configs
 from kerasbn import data, files, layout
 from kerasbn.config import SearchConfig, TrainConfig, TuneConfig
 from kerasbn.data import Features, Prepared
+from kerasbn.schedules import PiecewiseConstant
 from kerasbn.tuning.engine import OnEpoch
 from kerasbn.tuning.folds import fold_ids, of_fit
+from kerasbn.tuning.schedule import following, schedule_of
 from kerasbn.tuning.space.factory import FactoryHyperModel, sample_config
 from kerasbn.tuning.space.tiers import check_space
 from kerasbn.tuning.store.records import TrialRecord
 from kerasbn.tuning.store.storage import without_password
 from kerasbn.tuning.store.study import Study
-from kerasbn.tuning.strategies import Bayesian, CoarseToFine, Grid, Hyperband, Random, Strategy, SuccessiveHalving
+from kerasbn.tuning.strategies import (
+    Bayesian,
+    CoarseToFine,
+    Grid,
+    Hyperband,
+    Population,
+    Random,
+    Strategy,
+    SuccessiveHalving,
+)
 from kerasbn.tuning.tuner import Tuner
 
 # Limits and places, and what the study's settings say by themselves.
 _NOT_IN_FINGERPRINT = (
     *("max_trials", "max_minutes", "total_epochs", "keep_models", "output", "storage", "lease_seconds"),
-    *("seed", "strategy", "min_epochs", "factor", "executions", "folds"),
+    *("seed", "strategy", "min_epochs", "interval", "factor", "executions", "folds"),
 )
 
 
@@ -81,9 +92,21 @@ def trials_table(study: Study) -> pd.DataFrame:
 
 
 def best_config(study: Study, config: TuneConfig) -> TrainConfig:
-    """Return the config of the best trial, with the epochs of a full training run instead of a trial's."""
-    drawn = sample_config(study.ranked[0].hyperparameters.copy(), config)
-    return dataclasses.replace(drawn, training=dataclasses.replace(drawn.training, epochs=config.training.epochs))
+    """Return the config of the best trial, with the epochs of a full training run instead of a trial's.
+
+    Of a trial that goes on from others, its last values; where only the rate has changed, the schedule of it instead,
+    and the trial's epochs.
+    """
+    schedule = schedule_of(study.ranked[0])
+    drawn = [sample_config(following(study.seed, segment), config) for segment in schedule]
+    last, rates = drawn[-1], tuple(one.training.learning_rate for one in drawn)
+    others = [dataclasses.replace(one.training, learning_rate=rates[-1]) for one in drawn]
+    alike = all(training == last.training for training in others) and all(one.model == last.model for one in drawn)
+    changes: dict[str, Any] = {"epochs": config.training.epochs}
+    if len(schedule) > 1 and alike and last.training.decay == "constant":
+        boundaries = tuple(segment.epoch for segment in schedule[1:])
+        changes = {"epochs": config.search.epochs, "schedule": PiecewiseConstant(boundaries, rates)}
+    return dataclasses.replace(last, training=dataclasses.replace(last.training, **changes))
 
 
 def strategy_of(search: SearchConfig) -> Strategy:
@@ -103,11 +126,19 @@ def strategy_of(search: SearchConfig) -> Strategy:
         return SuccessiveHalving(search.epochs, search.min_epochs, search.factor)
     if search.strategy == "hyperband":
         return Hyperband(search.epochs, search.factor)
+    if search.strategy == "population":
+        return Population(search.max_trials, search.epochs, search.interval)
     if search.strategy in ("tpe", "gp"):
         return Bayesian(search.strategy)
     if search.strategy == "coarse_to_fine":
         return CoarseToFine()
     return Grid() if search.strategy == "grid" else Random()
+
+
+def trials_of(search: SearchConfig) -> int:
+    """Return how many trials a search has; of a population, with the copies that take the place of others."""
+    strategy = strategy_of(search)
+    return strategy.trials if isinstance(strategy, Population) else search.max_trials
 
 
 def _fingerprint(config: TuneConfig, content_hash: str) -> dict[str, Any]:
@@ -191,7 +222,7 @@ def tune(
         hypermodel,
         objective=config.training.monitor,
         strategy=strategy_of(config.search),
-        max_trials=config.search.max_trials,
+        max_trials=trials_of(config.search),
         seed=config.search.seed,
         directory=config.search.output,
         project_name=config.model_name,

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import keras
 
 from kerasbn.caviar.drafts import Draft
+from kerasbn.caviar.plan import FitPlan
 from kerasbn.tuning.draws import Draws
 from kerasbn.tuning.folds import Fold
 from kerasbn.tuning.outcome import Outcome, Part
@@ -16,8 +17,29 @@ from kerasbn.tuning.watch import Watch
 Place: TypeAlias = tuple[int, int]  # of a member: its trial's among those begun together, and its own in the trial
 
 
-class NotBuiltError(Exception):
-    """The user's function raised an error."""
+class NoMemberError(Exception):
+    """What is trained alone whatever stacks can do: its model cannot be built, or its training has ended before."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A member whose model is built, and whose fit is to be planned.
+
+    Args:
+        hp: As `Unit`.
+        part: As `Unit`.
+        execution: As `Unit`.
+        fold: As `Unit`.
+        model: Its model, with values that may be another's.
+        watch: As `Unit`.
+    """
+
+    hp: Draws
+    part: Part
+    execution: int
+    fold: Fold | None
+    model: keras.Model
+    watch: Watch
 
 
 @dataclass
@@ -31,7 +53,8 @@ class Unit:
         part: What is trained of the trial.
         draft: Its model.
         watch: What the search sees of its fit.
-        callbacks: The user's own.
+        plan: What its fit does.
+        seed: Of its order of examples.
     """
 
     hp: Draws
@@ -40,7 +63,8 @@ class Unit:
     part: Part
     draft: Draft
     watch: Watch
-    callbacks: list[keras.callbacks.Callback]
+    plan: FitPlan
+    seed: int
 
 
 @dataclass
@@ -48,12 +72,12 @@ class Begun:
     """A trial whose models are built.
 
     Args:
-        units: One an execution; none if it is to be trained alone.
-        reason: Why it is to be trained alone; empty if it is not.
+        units: One an execution; none if it is trained alone.
+        alone: Whether it is.
     """
 
     units: list[Unit] = field(default_factory=list)
-    reason: str = ""
+    alone: bool = False
 
 
 @dataclass

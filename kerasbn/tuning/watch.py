@@ -76,7 +76,11 @@ class Watch:
         return [self.keep_best, self.record]
 
     def ended(
-        self, result: Any, weights: Callable[[], list[np.ndarray]], variables: list[np.ndarray]
+        self,
+        result: Any,
+        weights: Callable[[], list[np.ndarray]],
+        variables: list[np.ndarray],
+        rate: float | None = None,
     ) -> tuple[dict[str, float], list[dict[str, float]], ModelState]:
         """Return what a fit came to.
 
@@ -84,6 +88,7 @@ class Watch:
             result: What it returned.
             weights: Gives the model's weights after it.
             variables: Of the model and its optimizer, if there are more parts to come.
+            rate: The learning rate that the model was built with; None: a schedule gives it, or it is not known.
 
         Returns:
             Metrics of the best epoch, those of all epochs, and where it has left the model.
@@ -103,4 +108,4 @@ class Watch:
             best = state.best
         if state is not None and objective.better_than(state.best_value, value):
             value = state.best_value
-        return metrics, rows, ModelState(variables, best, keep_best.epoch, value)
+        return metrics, rows, ModelState(variables, best, keep_best.epoch, value, rate)

@@ -257,7 +257,19 @@ OUT_OF_RANGE = [
         SearchConfig,
         {"strategy": "halving"},
         "search.strategy: expected one of 'random', 'grid', 'coarse_to_fine', 'tpe', 'gp', 'successive_halving', "
-        "'hyperband'; received 'halving'. Did you mean 'successive_halving'?",
+        "'hyperband', 'population'; received 'halving'. Did you mean 'successive_halving'?",
+    ),
+    (SearchConfig, {"interval": 0}, "search.interval: expected a whole number of at least 1; received 0."),
+    (
+        SearchConfig,
+        {"strategy": "population", "epochs": 5},
+        "search.epochs: expected a whole number of at least 6; received 5. population compares trials after every "
+        "search.interval epochs.",
+    ),
+    (
+        SearchConfig,
+        {"strategy": "population", "max_trials": 1},
+        "search.max_trials: expected a whole number of at least 2; received 1. population compares trials.",
     ),
     (SearchConfig, {"tiers": 4}, "search.tiers: expected a whole number in [1, 3]; received 4."),
     (

@@ -157,7 +157,7 @@ def test_the_server_is_away_for_a_while(server, url, tmp_path):
     straight.search()
     assert scores(tuner.study) == scores(straight.study) == scores(read_study(tmp_path / "a" / "p", url))
     place = f"The storage {without_password(url)}"
-    assert said[0].startswith(f"{place} does not answer (connection ")
+    assert said[1].startswith(f"{place} does not answer (connection ")
     assert said[-1] == f"{place} answers again."
     assert tuner.hypermodel.trained == 5
 

@@ -121,7 +121,7 @@ def test_nothing_but_failures_is_an_error_each_time(config, monkeypatch):
         raise ValueError("boom")
 
     config = searched(config, max_trials=2)
-    monkeypatch.setattr("kerasbn.tuning.space.factory.fit_stage", boom)
+    monkeypatch.setattr("kerasbn.training.compile_model", boom)
     for _ in range(2):
         with pytest.raises(RuntimeError, match=r"All 2 trials failed, the first one with:\nTraceback"):
             tune(config, on_trial=quiet)

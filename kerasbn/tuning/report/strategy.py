@@ -19,6 +19,7 @@ from kerasbn.tuning.report.figures import (
     scored,
 )
 from kerasbn.tuning.report.hyperparameters import plotly_axis
+from kerasbn.tuning.report.population import population
 from kerasbn.tuning.store.records import StudyContent, TrialRecord
 
 _SPREAD = 0.5  # of the distance between two rounds, over which a round's trials are spread
@@ -189,6 +190,7 @@ def section(content: StudyContent, axes: Sequence[Axis]) -> Section:
     words = f"<p>Strategy: <b>{escape(name)}</b>{escape(f' ({listed})' if listed else '')}.</p>"
     zooms, figures = _zooms(content, axes)
     brackets, pictures = _brackets(content)
-    if not zooms and not brackets:
+    copies, lines = population(content, axes)
+    if not zooms and not brackets and not copies:
         words += '<p class="note">It has neither boxes nor rungs: all trials are trained alike.</p>'
-    return Section("strategy", "Strategy", words + zooms + brackets, figures | pictures)
+    return Section("strategy", "Strategy", words + zooms + brackets + copies, figures | pictures | lines)

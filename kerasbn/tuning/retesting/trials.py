@@ -108,14 +108,20 @@ def choose(content: StudyContent, top: int, random: int, seed: int) -> list[tupl
         seed: Of these draws.
 
     Returns:
-        The best first. Of a study that stops bad trials early, only those that were trained to the end.
+        The best first. Of a study that stops bad trials early, only those that were trained to the end; of one whose
+        trials go on from others, only those that do not.
 
     Raises:
-        InputError: If there are fewer than two.
+        InputError: If there are fewer than two, or the best one went on from another.
     """
     completed = [t for t in content.ranked if t.status == "completed"]
     longest = max((t.epochs for t in completed), default=0)
     completed = [t for t in completed if t.epochs == longest]
+    if completed and (best := completed[0]).notes.get("ancestors"):
+        received = f"trial {best.number}, which went on from trial {best.notes['ancestors'][-1]['trial']}"
+        remedy = "Train by its schedule again: kerasbn.tuning.replay."
+        raise InputError(f"The study {content.directory}", "a best trial of one set of values", received, remedy)
+    completed = [t for t in completed if not t.notes.get("ancestors")]
     others = completed[top:]
     parts = np.array_split(np.arange(len(others)), min(random, len(others)) or 1)
     drawn = [others[part[int(uniform(seed, i, "retest") * len(part))]] for i, part in enumerate(parts) if len(part)]

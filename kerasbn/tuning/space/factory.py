@@ -10,6 +10,8 @@ import keras_tuner
 import numpy as np
 
 from kerasbn import models, training
+from kerasbn.caviar.plan import FitPlan
+from kerasbn.caviar.suitable import Unsuitable
 from kerasbn.checks import InputError
 from kerasbn.config import ConvNetConfig, MLPConfig, ModelConfig, ResNetConfig, SearchConfig, TrainConfig, TuneConfig
 from kerasbn.data import Features
@@ -17,7 +19,7 @@ from kerasbn.training.compile import plan_epoch
 from kerasbn.tuning.preparation import prepare
 from kerasbn.tuning.space import scales
 from kerasbn.tuning.space.tiers import check_space, families_of, model_of, tuned
-from kerasbn.tuning.stages import fit_stage
+from kerasbn.tuning.stages import fit_stage, plan_of_stage
 
 
 def _layers(hp: Any, search: SearchConfig) -> int:
@@ -170,7 +172,6 @@ class FactoryHyperModel(keras_tuner.HyperModel):
         config = sample_config(hp, self.config)
         model = models.from_config(config.model, self.input_shape, self.num_classes)
         training.compile_model(model, config.training, self.labels)
-        prepare(model, np.zeros((1, *self.input_shape), np.float32), self.labels[:1])
         return model
 
     def fit(
@@ -220,6 +221,8 @@ class FactoryHyperModel(keras_tuner.HyperModel):
             model.steps_per_execution = plan_epoch(model, len(train), config.batch_size).in_one
         if seed is not None:
             config = dataclasses.replace(config, seed=seed)
+        if not model.optimizer.built:
+            prepare(model, np.zeros((1, *self.input_shape), np.float32), self.labels[:1])
         rows = fit_stage(
             model,
             train,
@@ -236,3 +239,49 @@ class FactoryHyperModel(keras_tuner.HyperModel):
         names = [name for name in rows[0] if name != "epoch"] if rows else []
         history.history = {name: [row[name] for row in rows] for name in names}
         return history
+
+    def plan_fit(
+        self,
+        hp: keras_tuner.HyperParameters,
+        model: keras.Model,
+        train: Features,
+        validation: Features | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        *,
+        epochs: int | None = None,
+        initial_epoch: int = 0,
+        examples: int | None = None,
+    ) -> FitPlan | None:
+        """Return what `fit` would do, so that many models can do it at once.
+
+        Args:
+            hp: As `fit`.
+            model: As `fit`.
+            train: As `fit`.
+            validation: As `fit`; None: the training examples, of which each model has some for itself.
+            callbacks: As `fit`.
+            epochs: As `fit`.
+            initial_epoch: As `fit`.
+            examples: How many of the training examples a model has; None: all.
+
+        Returns:
+            The plan; None if training has ended before, by its patience.
+
+        Raises:
+            Unsuitable: If images are changed on the way, or a plateau is waited for over several stages.
+        """
+        config = sample_config(hp, self.config).training
+        if config.flip or config.shift:
+            raise Unsuitable("training.flip and training.shift change images on the way")
+        if initial_epoch and config.plateau_patience is not None:
+            raise Unsuitable("training.plateau_patience remembers the losses of the stage before")
+        return plan_of_stage(
+            model,
+            train,
+            train if validation is None else validation,
+            config,
+            callbacks,
+            epochs=config.epochs if epochs is None else epochs,
+            initial_epoch=initial_epoch,
+            examples=len(train) if examples is None else examples,
+        )

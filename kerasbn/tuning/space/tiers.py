@@ -71,6 +71,10 @@ def tuned(config: TuneConfig) -> tuple[str, ...]:
 def check_space(config: TuneConfig) -> None:
     """Raise an `InputError` if what is to be tuned contradicts the rest of the config."""
     training, names = config.training, tuned(config)
+    if config.search.strategy == "population" and training.plateau_patience is not None:
+        remedy = "Leave it out, or choose another search.strategy."
+        expected = "null, since a copy of a trial has no losses of its own to compare with"
+        raise InputError("training.plateau_patience", expected, training.plateau_patience, remedy)
     rates = [name for name in ("learning_rate", "decay_rate") if name in names]
     if rates and training.schedule is not None:
         remedy = f"Leave {' and '.join(rates)} out of search.tune, or training.schedule out of the config."

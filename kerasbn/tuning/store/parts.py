@@ -12,8 +12,8 @@ from kerasbn import files
 from kerasbn.tuning.outcome import ModelState
 
 
-def _path(directory: Path, number: int) -> Path:
-    return directory / f"part-{number:05d}.npz"
+def _path(directory: Path, number: int, epochs: int) -> Path:
+    return directory / f"part-{number:05d}-{epochs}.npz"
 
 
 def checkpoints(directory: Path, number: int) -> Path:
@@ -21,24 +21,28 @@ def checkpoints(directory: Path, number: int) -> Path:
     return directory / f"running-{number:05d}"
 
 
-def write(directory: Path, number: int, epochs: int, states: Sequence[ModelState]) -> None:
-    """Write where the models of a trial stand, in place of what was there.
+def write(directory: Path, number: int, epochs: int, states: Sequence[ModelState], keep: bool = False) -> None:
+    """Write where the models of a trial stand, in place of where they stood before.
 
     Args:
         directory: The study's.
         number: The trial's.
         epochs: How many it has been trained for.
         states: One an execution.
+        keep: Whether what was written before stays, since others are to go on from it.
     """
     arrays: dict[str, Any] = {}
     header = []
     for execution, state in enumerate(states):
-        header.append({"best_epoch": state.best_epoch, "best_value": state.best_value})
+        header.append({"best_epoch": state.best_epoch, "best_value": state.best_value, "rate": state.rate})
         for kind, values in (("variable", state.variables), ("best", state.best)):
             arrays |= {f"{execution}_{kind}_{i:06d}": value for i, value in enumerate(values)}
     text = json.dumps({"epochs": epochs, "states": header, "arrays": len(arrays)})
-    with files.whole_file(_path(directory, number)) as temporary:
+    with files.whole_file(path := _path(directory, number, epochs)) as temporary:
         np.savez(temporary, header=np.array(text), **arrays)
+    for other in () if keep else directory.glob(f"part-{number:05d}-*.npz"):
+        if other != path:
+            other.unlink(missing_ok=True)
 
 
 def read(directory: Path, number: int, epochs: int) -> tuple[ModelState, ...] | None:
@@ -54,7 +58,7 @@ def read(directory: Path, number: int, epochs: int) -> tuple[ModelState, ...] | 
     """
     try:
         # np.load leaves a file open that turns out to be damaged.
-        with _path(directory, number).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with _path(directory, number, epochs).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)
         header = json.loads(str(arrays.pop("header")))
         if header["epochs"] != epochs or header["arrays"] != len(arrays):
@@ -66,14 +70,15 @@ def read(directory: Path, number: int, epochs: int) -> tuple[ModelState, ...] | 
         return [arrays[name] for name in sorted(arrays) if name.startswith(prefix)]
 
     return tuple(
-        ModelState(named(f"{i}_variable_"), named(f"{i}_best_"), one["best_epoch"], one["best_value"])
+        ModelState(named(f"{i}_variable_"), named(f"{i}_best_"), one["best_epoch"], one["best_value"], one["rate"])
         for i, one in enumerate(header["states"])
     )
 
 
 def remove(directory: Path, number: int) -> None:
     """Remove what is on the disk of a trial that was not finished."""
-    _path(directory, number).unlink(missing_ok=True)
+    for path in directory.glob(f"part-{number:05d}-*.npz"):
+        path.unlink(missing_ok=True)
     shutil.rmtree(checkpoints(directory, number), ignore_errors=True)
 
 
@@ -88,6 +93,6 @@ def remove_finished(directory: Path, finished: Container[int]) -> None:
         if int(path.stem.split("-")[1]) in finished:
             path.unlink(missing_ok=True)
     for path in (*directory.glob("part-*.npz"), *directory.glob("running-*")):
-        number = int(path.stem.partition("-")[2])
+        number = int(path.stem.split("-")[1])
         if number in finished:
             remove(directory, number)

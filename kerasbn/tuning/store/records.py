@@ -13,6 +13,25 @@ from kerasbn.callbacks.keep_best import sign_of
 
 
 @dataclass(frozen=True)
+class Segment:
+    """Epochs that led to a trial's model and were trained with one set of values.
+
+    Args:
+        epoch: The first of them, from 0; they end where the next segment begins.
+        trial: Number of the trial in which they were trained.
+        values: Its hyperparameters by name.
+
+    Example:
+        >>> Segment(4, trial=9, values={"learning_rate": 0.01}).epoch
+        4
+    """
+
+    epoch: int
+    trial: int
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A trial as far as it has come.
 
@@ -33,10 +52,11 @@ class TrialRecord:
         scores: The objective of each execution, or fold of it.
         epochs: Up to which epoch its last job was to train it, also if it failed on the way; 0 if the fit's arguments
             decide that.
-        notes: JSON of the search's strategy: which round, box or bracket it was drawn in.
+        notes: JSON of the search's strategy: which round, box or bracket it was drawn in. Of a trial that goes on from
+            another: "begins", its first epoch, and "ancestors", the segments before it.
         worker: Host and process that trained it.
         finished: When it ended, ISO 8601 with the offset to UTC; empty if it is not known.
-        parts: The epochs at which it was left to wait for others, and its last.
+        parts: The epochs at which it was left to wait for others, and its last; before them those of its ancestors.
 
     Example:
         >>> TrialRecord(0, "failed", None, keras_tuner.HyperParameters(), traceback="...").scored

@@ -278,7 +278,7 @@ class Study:
     @property
     def progress(self) -> Progress:
         """How far the search is, for its strategy."""
-        return Progress(self.objective.direction, self.by_number, self.waiting)
+        return Progress(self.objective.direction, self.by_number, self.waiting, self.objective.name, self.seed)
 
     @property
     def seed(self) -> int:

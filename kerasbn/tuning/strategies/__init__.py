@@ -5,6 +5,7 @@ from kerasbn.tuning.strategies.bayesian import Bayesian
 from kerasbn.tuning.strategies.coarse_to_fine import CoarseToFine
 from kerasbn.tuning.strategies.grid import Grid
 from kerasbn.tuning.strategies.halving import Hyperband, SuccessiveHalving
+from kerasbn.tuning.strategies.population import Population
 from kerasbn.tuning.strategies.random import Random
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Grid",
     "Hyperband",
     "Job",
+    "Population",
     "Progress",
     "Random",
     "Strategy",

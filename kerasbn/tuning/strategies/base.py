@@ -24,6 +24,8 @@ class Job:
         epochs: Up to which epoch it is trained, counted from the trial's first; None: as the fit's arguments say.
         final: Whether the trial is finished then; else it waits for the others of its rung.
         stop: Whether it is ended as it stands: nothing is trained.
+        source: Of a new trial that goes on from where another stands, with its weights, optimizer and epochs: the
+            number of that one; None: the trial begins anew, or it is its own next part.
 
     Example:
         >>> Job(3, epochs=9, final=False).stop
@@ -34,6 +36,7 @@ class Job:
     epochs: int | None = None
     final: bool = True
     stop: bool = False
+    source: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Progress:
         direction: "max" or "min": which scores are better.
         finished: Trials that are completed, stopped or failed, by number.
         waiting: Trials that are trained to the end of a rung, by number; a trial is never in both.
+        objective: Name of the metric that is searched for.
+        seed: The seed of all draws.
 
     Example:
         >>> Progress("max").finished
@@ -53,6 +58,8 @@ class Progress:
     direction: str
     finished: Mapping[int, TrialRecord] = dataclasses.field(default_factory=dict)
     waiting: Mapping[int, TrialRecord] = dataclasses.field(default_factory=dict)
+    objective: str = ""
+    seed: int = 0
 
 
 class Strategy(ABC):
@@ -108,6 +115,31 @@ class Strategy(ABC):
             So many of the first of them, at least 1: the values of none depend on what another comes to.
         """
         return len(jobs)
+
+    def vary(self, seed: int, number: int, source: TrialRecord) -> Choose:
+        """Return what gives the values of a trial that goes on from where another stands: here the same.
+
+        Args:
+            seed: Of the search.
+            number: The trial's.
+            source: The other trial.
+
+        Returns:
+            A function of a hyperparameter, which returns its value.
+        """
+        return lambda hyperparameter: source.hyperparameters.values[hyperparameter.name]
+
+    def sources(self, progress: Progress, max_trials: int) -> frozenset[int]:
+        """Return the trials that others are still to go on from, so that their states are kept; here none.
+
+        Args:
+            progress: As `jobs`.
+            max_trials: As `jobs`.
+
+        Returns:
+            Numbers of trials, some of which may be finished.
+        """
+        return frozenset()
 
     def count(self, hyperparameter: kinds.HyperParameter) -> float:
         """Return how many values of a hyperparameter there are to try; infinity for a continuous one."""
