@@ -9,6 +9,7 @@ from kerasbn.checks import InputError
 from kerasbn.config.fields import check_fields
 from kerasbn.config.training import TrainConfig
 
+Engine = Literal["auto", "vectorized", "fit"]
 Strategy = Literal["random", "grid", "coarse_to_fine", "tpe", "gp", "successive_halving", "hyperband", "population"]
 Family = Literal["mlp", "convnet", "resnet"]
 Tuned = Literal[
@@ -47,6 +48,8 @@ class SearchConfig:
             many, each model is trained on all but one and validated on that one, and the mean score counts; the test
             examples stay out. Features have the mean and variance of the training examples in all folds. null: each
             model is validated on the validation examples.
+        engine: How trials are trained: auto (as many at once as differ in numbers only, the others one by one),
+            vectorized (all of them at once: the others are an error), fit (one by one).
         keep_models: Of how many trials, the best ones, the trained weights are kept, at least 0.
         tiers: How many of the course's tiers of hyperparameters are drawn, in [1, 3]. 1: learning_rate; 2: also
             momentum, units and batch_size; 3: also layers, decay_rate, dropout and, if there are several to choose
@@ -93,6 +96,7 @@ class SearchConfig:
     factor: int = 3
     executions: int = 1
     folds: int | None = None
+    engine: Engine = "auto"
     keep_models: int = 1
     tiers: int = 3
     tune: tuple[Tuned, ...] | None = None

@@ -36,7 +36,7 @@ from kerasbn.tuning.tuner import Tuner
 
 # Limits and places, and what the study's settings say by themselves.
 _NOT_IN_FINGERPRINT = (
-    *("max_trials", "max_minutes", "total_epochs", "keep_models", "output", "storage", "lease_seconds"),
+    *("max_trials", "max_minutes", "total_epochs", "keep_models", "engine", "output", "storage", "lease_seconds"),
     *("seed", "strategy", "min_epochs", "interval", "factor", "executions", "folds"),
 )
 
@@ -229,6 +229,7 @@ def tune(
         overwrite=overwrite,
         executions_per_trial=config.search.executions,
         folds=config.search.folds,
+        engine=config.search.engine,
         keep_models=config.search.keep_models,
         max_minutes=config.search.max_minutes,
         total_epochs=config.search.total_epochs,

@@ -67,7 +67,10 @@ def start(tmp_path):
 
 @pytest.mark.slow
 def test_three_workers_of_which_one_is_killed(url, start, tmp_path):
-    search = SearchConfig(max_trials=TRIALS, epochs=20, tune=("learning_rate", "units"), units=(8, 64), seed=3)
+    # One by one: at once they are over before all workers have started.
+    search = SearchConfig(
+        max_trials=TRIALS, epochs=20, tune=("learning_rate", "units"), units=(8, 64), seed=3, engine="fit"
+    )
     config = TuneConfig(data=DataConfig(source="iris"), model=MLPConfig(units=(8,)), search=search)
     shared = TuneConfig(
         data=config.data,

@@ -245,6 +245,15 @@ def test_a_stack_that_was_interrupted_goes_on(search, monkeypatch):
     assert not list(again.study.directory.glob("stack-*"))
 
 
+def test_workers_with_a_database_take_a_part_of_what_is_open(search, tmp_path):
+    kwargs = {"epochs": 1, "engine": "vectorized", "storage": f"sqlite:///{tmp_path}/studies.db", "project": "p"}
+    tuner, lines = search(build, 9, **kwargs)
+    models = [int(line.partition("stacked, ")[2].split()[0]) for line in lines]
+    assert models == [2, 1, 1, 1, 1, 1, 1, 1]
+    assert [trial.number for trial in tuner.study.trials] == list(range(9))
+    assert tuner.study.leases.held() == []
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(InputError, match="engine: expected .*auto.*; received 'turbo'"):
         Tuner(build, "val_loss", 1, engine="turbo")
