@@ -9,6 +9,7 @@ __all__ = [
     "__version__",
     "adjustments",
     "callbacks",
+    "caviar",
     "config",
     "data",
     "diagnostics",

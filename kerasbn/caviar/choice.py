@@ -1,11 +1,13 @@
 """How a stack is trained: in which way, and how many models at once."""
 
 import math
+import os
 import time
 from collections.abc import Callable
 
 import keras
 import psutil
+import tensorflow as tf
 
 from kerasbn.caviar.plan import FitPlan
 from kerasbn.caviar.program import WAYS, Program
@@ -27,6 +29,8 @@ _SIDE_BY_SIDE = (
     keras.layers.RNN,
     keras.layers.Bidirectional,
 )
+_THREADS = "TF_NUM_INTRAOP_THREADS"  # of one operation, as TensorFlow reads it
+_LARGE = 100_000  # numbers that a layer gives for a batch, from which its operations fill two cores
 _SHARE = 0.05  # of the expected time that finding the faster way may take
 _STEPS = 4  # that are measured
 _SHARE_OF_FREE = 0.5  # of the memory that is free, which a stack may take where nobody says how much
@@ -34,10 +38,23 @@ _MOST = 256  # members of one stack; more are no faster, and a kill loses them a
 _FLOAT = 4  # bytes
 
 
-def first_way(model: keras.Model) -> str:
-    """Return the way that is likely to be the faster one for a model."""
-    side_by_side = any(isinstance(layer, _SIDE_BY_SIDE) for _, layer in layers_within(model))
-    return "parallel" if side_by_side else "stacked"
+def first_way(model: keras.Model, batch_size: int) -> str:
+    """Return the way that is likely to be the faster one for a model.
+
+    Operations on all models at once are few; side by side each model's are as fast as TensorFlow has them. A small
+    convolution takes less time than the threads of its operation, unless there is but one.
+
+    Args:
+        model: One of the models.
+        batch_size: Examples in a step.
+
+    Returns:
+        "stacked" or "parallel".
+    """
+    layers = [layer for _, layer in layers_within(model) if isinstance(layer, _SIDE_BY_SIDE)]
+    largest = batch_size * max((_numbers(layer) for layer in layers), default=0)
+    alone = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get(_THREADS, 0) or 0)
+    return "parallel" if layers and (alone == 1 or largest >= _LARGE) else "stacked"
 
 
 def bytes_of_member(program: Program, plan: FitPlan) -> int:

@@ -52,9 +52,9 @@ class Pool:
     Example:
         >>> pool = Pool()
         >>> with pool.lent():
-        ...     first = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        ...     first = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="one")], name="model")
         >>> with pool.lent():
-        ...     second = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        ...     second = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="one")], name="model")
         >>> first.weights[0].value is second.weights[0].value
         True
     """

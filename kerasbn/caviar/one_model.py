@@ -13,6 +13,7 @@ from kerasbn.caviar.binding import bound, variables_of
 from kerasbn.caviar.plan import Examples, parts_of
 from kerasbn.caviar.suitable import Unsuitable
 from kerasbn.caviar.updates import rows_of
+from kerasbn.statistics.graph import layers_within
 
 
 class OneModel:
@@ -29,6 +30,7 @@ class OneModel:
         others: Its other variables.
         metrics: Those of its metrics.
         empty: The values of these when an epoch begins.
+        additive: Whether validation comes to the same in batches of any size, if there are no sample weights.
 
     Raises:
         Unsuitable: If it has no weights to train, or some of another dtype than float32.
@@ -50,6 +52,9 @@ class OneModel:
         self.sizes = [math.prod(variable.shape) for variable in self.trainable]
         if not self.sizes:
             raise Unsuitable("the model has no weights to train")
+        loss, layers = model.loss, [layer for _, layer in layers_within(model)]
+        # Of what Keras and kerasbn have made, the mean of a large batch is that of the small ones in it.
+        self.additive = (isinstance(loss, str) or _is_known(loss)) and all(_is_known(layer) for layer in layers)
         takes_training = "training" in inspect.signature(model.call).parameters
         self._arguments = [{"training": flag} if takes_training else {} for flag in (False, True)]
 
@@ -123,6 +128,10 @@ class OneModel:
             if isinstance(value, Mapping) or tf.convert_to_tensor(value).shape.rank != 0:
                 raise Unsuitable(f"the metric {name} is no single number")
         return {name: tf.cast(value, tf.float32) for name, value in found.items() if name != "loss"}
+
+
+def _is_known(thing: Any) -> bool:
+    return type(thing).__module__.partition(".")[0] in ("keras", "kerasbn")
 
 
 def _prepare(model: keras.Model, example: Examples) -> None:

@@ -20,6 +20,7 @@ from kerasbn.caviar.stack import Rows, gathered, state_of
 _SECONDS = 0.5  # that one call of TensorFlow may take: Ctrl-C waits for it
 _FIRST_STEPS = 8  # of the first call, which is measured
 _MOST_STEPS = 512
+_VALIDATED_AT_ONCE = 128  # examples, where the size of a batch makes no difference
 
 
 @dataclass
@@ -192,7 +193,10 @@ class Stack:
         order = np.stack(own).astype(np.int32) if own else np.arange(len(self.plan.validation), dtype=np.int32)[None]
         assert self._validation is not None
         evaluate = self.program.evaluation(self._validation, bool(own))
-        for batches in self._batches(order, self.plan.validation_batch_size):
+        size = self.plan.validation_batch_size
+        if self.program.one.additive and self.plan.validation.weights is None:
+            size = max(size, _VALIDATED_AT_ONCE)
+        for batches in self._batches(order, size):
             batches = tf.constant(batches if own else batches[:, 0])
             totals, logs = evaluate(self.state, totals, leaves, self._validation, batches)
         return {name: value.numpy() for name, value in logs.items()}

@@ -26,7 +26,7 @@ def is_known(thing: Any) -> bool:
     """Return whether a function or class is of Keras, of kerasbn, or of what they stand on.
 
     Example:
-        >>> is_known(keras.layers.Dense), is_known(lambda: 1)
+        >>> is_known(keras.layers.Dense), is_known(eval("lambda: 1", {"__name__": "mine"}))
         (True, False)
     """
     module = str(getattr(thing, "__module__", None) or "builtins")
@@ -51,7 +51,7 @@ def text_of_function(function: Callable[..., Any]) -> str:
 
     Example:
         >>> def times(factor):
-        ...     return lambda x: factor * x
+        ...     return eval("lambda x: factor * x", {"__name__": "mine", "factor": factor})
         >>> text_of_function(times(2)) == text_of_function(times(2))
         True
         >>> text_of_function(times(2)) == text_of_function(times(3))

@@ -35,6 +35,9 @@ class Ensemble:
         engine: "stacked" or "parallel", which is all at once, or "fit", one after the other.
         reason: Why they were not trained at once; empty if they were.
 
+    Raises:
+        InputError: By `model` and `predict`, if the function's models have no weights before their first batch.
+
     Example:
         >>> def build():
         ...     net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
@@ -103,7 +106,7 @@ def train_ensemble(
     Args:
         model_fn: Takes nothing and returns a compiled model.
         seeds: Two or more, each at least 0 and below 2^32.
-        *fit_args: Positional arguments of `keras.Model.fit`.
+        fit_args: Positional arguments of `keras.Model.fit`, one by one.
         engine: "auto": at once where that comes to the same, else one after the other; "vectorized": at once, or an
             error; "fit": one after the other.
         **fit_kwargs: Keyword arguments of `fit`; each model has copies of the callbacks.
@@ -165,7 +168,7 @@ def _together(model_fn: Callable[[], keras.Model], seeds: Sequence[int], plan: F
     program = choose(
         lambda way: Program(template, plan.train, (), descriptions[0].leaves, way),
         lambda program: Stack(program, members[: capacity(program, plan, None) or 1], plan),
-        first_way(template),
+        first_way(template, plan.batch_size),
         None,
     )
     most = capacity(program, plan, None)

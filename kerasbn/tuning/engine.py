@@ -79,6 +79,18 @@ def _variables(model: keras.Model) -> list[Any]:
     return [*model.variables, *optimizer.variables]
 
 
+@contextlib.contextmanager
+def no_collections() -> Iterator[None]:
+    """Put garbage collections off: models that are all still needed are looked through for nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @dataclass
 class _Training:
     """One execution of a trial, part by part."""

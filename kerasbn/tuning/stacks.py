@@ -20,7 +20,7 @@ from kerasbn.caviar.train import Member, Stack, Trained
 from kerasbn.checks import InputError
 from kerasbn.tuning import stack_files
 from kerasbn.tuning.draws import Draws
-from kerasbn.tuning.engine import OnEpoch, build, seed_of
+from kerasbn.tuning.engine import OnEpoch, build, no_collections, seed_of
 from kerasbn.tuning.folds import Fold
 from kerasbn.tuning.outcome import Execution, Outcome, Part, of_execution, outcome_of_executions
 from kerasbn.tuning.schedule import taken_over
@@ -93,7 +93,8 @@ class Stacks:
         try:
             if part.states is None and len(part.spans) > 1:
                 raise Unsuitable("its earlier parts are lost, and are trained again")
-            return Begun([self._unit(hp, part, number, fold) for number, fold in enumerate(self.members)])
+            with no_collections():
+                return Begun([self._unit(hp, part, number, fold) for number, fold in enumerate(self.members)])
         except Unsuitable as reason:
             self.refuse(hp.trial, str(reason))
             return Begun(alone=True)
@@ -231,7 +232,7 @@ class Stacks:
         program = choose(
             lambda way: Program(template, units[0].plan.train, varied, leaves[0], way),
             lambda program: self._stack(program, units[: max(1, self._capacity(program, units[0]))]),
-            first_way(template),
+            first_way(template, units[0].plan.batch_size),
             self.remembered(signature, None),
         )
         self.remembered(signature, program.way)

@@ -107,7 +107,7 @@ def test_convolutions_side_by_side_with_sample_weights():
     kwargs = {"epochs": 2, "batch_size": 16, "sample_weight": weights, "validation_split": 0.25}
     plan = plan_of_fit(IMAGES, labels, **kwargs)
     members = drafted(convnet, plan)
-    assert first_way(members[0].draft.model) == "parallel"
+    assert [first_way(members[0].draft.model, size) for size in (16, 10_000)] == ["stacked", "parallel"]
     for seed, one in enumerate(stack_of(members, plan, "parallel").run()):
         assert_same(one, *alone(convnet, seed, (IMAGES, labels), kwargs))
 
