@@ -40,7 +40,7 @@ def state_of(
 
 
 class Rows:
-    """The members of a stack, one by one, as NumPy arrays; fetched when they are asked for.
+    """The members of a stack, one by one, as NumPy arrays of their own; the stack is not copied for it.
 
     Args:
         program: Of the stack.
@@ -49,14 +49,6 @@ class Rows:
 
     def __init__(self, program: Program, state: State) -> None:
         self.program, self._state = program, state
-        self._arrays: State | None = None
-
-    @property
-    def arrays(self) -> State:
-        """The state as NumPy arrays."""
-        if self._arrays is None:
-            self._arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._state)
-        return self._arrays
 
     def values(self, row: int) -> list[np.ndarray]:
         """Return a member's values, as `Draft.values`."""
@@ -67,20 +59,17 @@ class Rows:
         return self._values(row, self.program.one.model.weights)
 
     def _values(self, row: int, variables: Sequence[Any]) -> list[np.ndarray]:
-        program, arrays = self.program, self.arrays
-        ends = np.cumsum(program.one.sizes)[:-1]
-        found = {
-            id(variable): part.reshape(variable.shape)
-            for variable, part in zip(program.one.trainable, np.split(arrays.parameters[row], ends), strict=True)
-        }
-        found |= {id(variable): values[row] for variable, values in zip(program.one.others, arrays.others, strict=True)}
+        one = self.program.one
+        parts = np.split(np.asarray(memoryview(self._state.parameters))[row], np.cumsum(one.sizes)[:-1])
+        found = {id(v): part.reshape(v.shape) for v, part in zip(one.trainable, parts, strict=True)}
+        pairs = zip(one.others, self._state.others, strict=True)
+        found |= {id(variable): np.asarray(memoryview(values))[row] for variable, values in pairs}
         return [np.array(found[id(variable)]) for variable in variables]
 
     def optimizer(self, row: int, rate: float | None) -> list[np.ndarray]:
         """Return the values of a member's `optimizer.variables`; the rate is None where a schedule gives it."""
-        arrays = self.arrays
-        slots = {name: values[row] for name, values in arrays.slots.items()}
-        return self.program.rule.variables_of(int(arrays.updates[row]), rate, slots)
+        slots = {name: np.asarray(memoryview(values))[row] for name, values in self._state.slots.items()}
+        return self.program.rule.variables_of(int(self._state.updates[row]), rate, slots)
 
 
 def gathered(state: State, rows: Sequence[int]) -> State:

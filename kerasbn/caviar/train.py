@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -53,8 +53,8 @@ class Trained:
     Args:
         history: What `fit` would have returned.
         weights: As `keras.Model.get_weights`, after the last epoch or as a callback has left them.
-        variables: Values of `model.variables` after the last epoch.
-        optimizer: Values of `optimizer.variables`.
+        variables: Values of `model.variables` after the last epoch; none where nothing is to go on.
+        optimizer: Values of `optimizer.variables`; likewise.
         stopped: Whether a callback ended training.
     """
 
@@ -73,10 +73,18 @@ class Stack:
         members: One or more, whose drafts have one signature.
         plan: How; the callbacks are those of the members.
         known: As for `followers.check`.
+        goes_on: Whether there are more parts to come, so that all variables are wanted at the end.
     """
 
-    def __init__(self, program: Program, members: Sequence[Member], plan: FitPlan, known: Known = NOTHING_MORE) -> None:
-        self.program, self.members, self.plan, self.known = program, list(members), plan, known
+    def __init__(
+        self,
+        program: Program,
+        members: Sequence[Member],
+        plan: FitPlan,
+        known: Known = NOTHING_MORE,
+        goes_on: bool = True,
+    ) -> None:
+        self.program, self.members, self.plan, self.known, self.goes_on = program, list(members), plan, known, goes_on
         self.state = state_of(
             program,
             [m.draft.values if m.variables is None else m.draft.after(m.variables) for m in members],
@@ -91,6 +99,8 @@ class Stack:
         self._order = plan.order(size, [member.seed for member in members])
         self.steps = -(-self._taken(plan.initial_epoch).shape[1] // plan.batch_size)
         self.followers = [self._follower(number, member) for number, member in enumerate(members)]
+        # Their first values are in the state now.
+        self.members = [replace(m, draft=replace(m.draft, values=()), variables=None, optimizer=None) for m in members]
         self._train_examples = _tensors(plan.train)
         self._validation = None if plan.validation is None else _tensors(plan.validation)
         self._steps_at_once = _FIRST_STEPS
@@ -233,9 +243,10 @@ class Stack:
             follower, trained, row = self.followers[number], self.trained[number], self.alive.index(number)
             follower.end()
             trained.history = follower.history
-            values = self.rows.values(row)
-            trained.variables = [values[at] for at in self.members[number].draft.own]
-            trained.optimizer = self.rows.optimizer(row, follower.learning_rate)
+            if self.goes_on:
+                values = self.rows.values(row)
+                trained.variables = [values[at] for at in self.members[number].draft.own]
+                trained.optimizer = self.rows.optimizer(row, follower.learning_rate)
             trained.weights = self.rows.weights(row) if follower.weights_set is None else follower.weights_set
 
 

@@ -243,7 +243,8 @@ class Stacks:
         return capacity(program, unit.plan, self.memory_limit)
 
     def _stack(self, program: Program, units: Sequence[Unit]) -> Stack:
-        return Stack(program, [self._member(unit) for unit in units], units[0].plan, _KNOWN)
+        members = [self._member(unit) for unit in units]
+        return Stack(program, members, units[0].plan, _KNOWN, goes_on=units[0].part.spans[-1][1] is not None)
 
     def _member(self, unit: Unit) -> Member:
         state = unit.watch.state
@@ -260,7 +261,10 @@ class Stacks:
             raise Unsuitable("there is not enough memory for it in a stack")
         identity = {**self.identity, "members": [identity_of(unit) for unit in units]}
         path = stack_files.path_of(self.directory, units[0].hp.trial, units[0].execution)
-        return stack_files.run(self._stack(program, units), path, identity)
+        stack = self._stack(program, units)
+        for unit in units:  # its first values are in the stack now
+            unit.draft = dataclasses.replace(unit.draft, values=())
+        return stack_files.run(stack, path, identity)
 
     def _outcome(self, units: Sequence[Unit], results: Sequence[Trained]) -> Outcome:
         executions = []
