@@ -134,9 +134,10 @@ def choose(
     started = time.perf_counter()
     program = make(first)
     stack = stack_of(program)
-    seconds = stack.seconds_a_step(_STEPS)
+    seconds, steps = stack.seconds_a_step(_STEPS), stack.steps * (stack.plan.epochs - stack.plan.initial_epoch)
     making = time.perf_counter() - started
-    if 2 * making > _SHARE * seconds * stack.steps * (stack.plan.epochs - stack.plan.initial_epoch):
+    if 2 * making > _SHARE * seconds * steps:
         return program
+    del stack  # two of them may be more than there is room for
     other = make(next(way for way in WAYS if way != first))
     return other if stack_of(other).seconds_a_step(_STEPS) < seconds else program

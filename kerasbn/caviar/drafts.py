@@ -1,5 +1,6 @@
 """Models built for a stack: cheaply, since only their first values and their configs are wanted."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from kerasbn.caviar.binding import variables_of
 from kerasbn.caviar.leaves import Description, describe
 from kerasbn.caviar.suitable import Unsuitable
 from kerasbn.caviar.updates import traits_of
+from kerasbn.statistics.graph import layers_within
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Draft:
         values: First values of `binding.variables_of(model)`, in their order.
         own: Where each of `model.variables` is among them.
         rate: The optimizer's learning rate: a number, or the schedule that it follows.
+        seed: TensorFlow's after the build, which a fit shuffles by: the one given, unless the function has set another.
         build_config: `keras.Model.get_build_config`.
     """
 
@@ -34,6 +37,7 @@ class Draft:
     values: tuple[np.ndarray, ...]
     own: tuple[int, ...]
     rate: float | keras.optimizers.schedules.LearningRateSchedule
+    seed: int
     build_config: dict[str, Any] | None
 
     def after(self, variables: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -125,8 +129,10 @@ def draft(build: Callable[[], keras.Model], seed: int, example: Any, pool: Pool)
     if pool.foreign(model):
         raise Unsuitable("its layers were made for another trial")
     description = describe(model)
+    if int(model.optimizer.iterations) != 0:
+        raise Unsuitable("its optimizer has made updates before the fit")
     traits = traits_of(model.optimizer, model.trainable_variables)
-    description = replace(description, signature=json.dumps([description.signature, traits]))
+    description = replace(description, signature=json.dumps([description.signature, traits, _adapted(model)]))
     variables = variables_of(model)
     place = {id(variable): at for at, variable in enumerate(variables)}
     return Draft(
@@ -135,6 +141,7 @@ def draft(build: Callable[[], keras.Model], seed: int, example: Any, pool: Pool)
         tuple(np.array(variable.value) for variable in variables),
         tuple(place[id(variable)] for variable in model.variables),
         rate_of(model.optimizer),
+        tf.compat.v1.random.get_seed(0)[0],
         model.get_build_config(),
     )
 
@@ -143,3 +150,10 @@ def rate_of(optimizer: keras.optimizers.Optimizer) -> float | keras.optimizers.s
     """Return an optimizer's learning rate, or the schedule that it follows."""
     rate = optimizer.get_config()["learning_rate"]
     return keras.optimizers.schedules.deserialize(rate) if isinstance(rate, dict) else float(rate)
+
+
+def _adapted(model: keras.Model) -> list[str]:
+    """Return what tells adapted layers apart: what they learned of data is in other places than variables, too."""
+    adapted = [layer for _, layer in layers_within(model) if hasattr(layer, "adapt")]
+    values = [np.array(variable.value) for layer in adapted for variable in layer.variables]
+    return [hashlib.sha256(value.tobytes()).hexdigest()[:16] for value in values]

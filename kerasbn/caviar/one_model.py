@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from kerasbn.caviar.binding import bound, variables_of
 from kerasbn.caviar.plan import Examples, parts_of
+from kerasbn.caviar.reading import layers_of
 from kerasbn.caviar.suitable import Unsuitable
 from kerasbn.caviar.updates import rows_of
-from kerasbn.statistics.graph import layers_within
 
 
 class OneModel:
@@ -30,14 +30,16 @@ class OneModel:
         others: Its other variables.
         metrics: Those of its metrics.
         empty: The values of these when an epoch begins.
-        additive: Whether validation comes to the same in batches of any size, if there are no sample weights.
 
     Raises:
         Unsuitable: If it has no weights to train, or some of another dtype than float32.
     """
 
     def __init__(self, model: keras.Model, example: Examples) -> None:
+        before = layers_of(model)
         _prepare(model, example)
+        if layers_of(model) != before:
+            raise Unsuitable("a call of its model changes Python values that it uses")
         self.model = model
         self.trainable = list(model.trainable_variables)
         known = {id(variable) for variable in self.trainable}
@@ -52,9 +54,6 @@ class OneModel:
         self.sizes = [math.prod(variable.shape) for variable in self.trainable]
         if not self.sizes:
             raise Unsuitable("the model has no weights to train")
-        loss, layers = model.loss, [layer for _, layer in layers_within(model)]
-        # Of what Keras and kerasbn have made, the mean of a large batch is that of the small ones in it.
-        self.additive = (isinstance(loss, str) or _is_known(loss)) and all(_is_known(layer) for layer in layers)
         takes_training = "training" in inspect.signature(model.call).parameters
         self._arguments = [{"training": flag} if takes_training else {} for flag in (False, True)]
 
@@ -104,6 +103,9 @@ class OneModel:
             predictions = model(x, **self._arguments[training])
             loss = model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=w, training=training)
             model.compute_metrics(x, y, predictions, sample_weight=w)
+        known = {id(variable) for variable in (*self.trainable, *self.others, *self.metrics)}
+        if scope.state_mapping.keys() - known:
+            raise Unsuitable("a call of its model changes what is not its own, such as Keras's own random numbers")
         return scope, tf.cast(loss, tf.float32)
 
     def _scope(
@@ -128,10 +130,6 @@ class OneModel:
             if isinstance(value, Mapping) or tf.convert_to_tensor(value).shape.rank != 0:
                 raise Unsuitable(f"the metric {name} is no single number")
         return {name: tf.cast(value, tf.float32) for name, value in found.items() if name != "loss"}
-
-
-def _is_known(thing: Any) -> bool:
-    return type(thing).__module__.partition(".")[0] in ("keras", "kerasbn")
 
 
 def _prepare(model: keras.Model, example: Examples) -> None:

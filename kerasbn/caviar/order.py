@@ -43,10 +43,14 @@ def keras_orders(examples: int, seeds: Sequence[int]) -> np.ndarray:
     # TensorFlow keeps an operation that was run, and it would go on with its numbers: this lets go of all of them.
     tf.random.set_seed(0)
     positions = tf.range(examples)
-    orders = {
-        seed: tf.raw_ops.RandomShuffle(value=positions, seed=seed, seed2=0).numpy() for seed in dict.fromkeys(seeds)
-    }
+    orders = {seed: tf.raw_ops.RandomShuffle(value=positions, **_seeds(seed)).numpy() for seed in dict.fromkeys(seeds)}
     return np.stack([orders[seed] for seed in seeds])
+
+
+def _seeds(seed: int) -> dict[str, int]:
+    """Return the seeds that TensorFlow makes of a seed: never twice 0, with which an operation draws its own."""
+    first = seed % (2**31 - 1)
+    return {"seed": first, "seed2": 0 if first else 2**31 - 1}
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from kerasbn.caviar.one_model import OneModel
 from kerasbn.caviar.plan import Examples, parts_of
+from kerasbn.caviar.suitable import Unsuitable
 from kerasbn.caviar.updates import rule_of
 from kerasbn.checks import InputError
 from kerasbn.layers import replace_batch_normalization
@@ -21,6 +22,15 @@ from kerasbn.statistics.graph import layers_within
 # How the step of one model is done for all: as operations on all of them at once, or on several side by side.
 WAYS = ("stacked", "parallel")
 _OPTIMIZER = "optimizer/"
+# Operations that draw numbers in an order that depends on what was run before.
+_DRAWING = (
+    "RandomStandardNormal",
+    "RandomUniform",
+    "RandomUniformInt",
+    "TruncatedNormal",
+    "RandomShuffle",
+    "Multinomial",
+)
 _SIDE_BY_SIDE = max(2, os.cpu_count() or 2)  # models in work at once, in the second way
 
 
@@ -107,6 +117,7 @@ class Program:
         self.train = tf.function(
             self._train, (state, totals, leaves, tf.TensorSpec([None, None]), examples, batches), autograph=False
         )
+        _check_closed(self.train.get_concrete_function())
 
     def evaluation(self, examples: Mapping[str, Any], own: bool) -> Callable[..., tuple[Totals, dict[str, tf.Tensor]]]:
         """Return what evaluates all models.
@@ -246,6 +257,20 @@ def _quicker(model: keras.Model, way: str) -> keras.Model:
         return replace_batch_normalization(model, kernel="scratch" if way == "stacked" else "auto")
     except (InputError, TypeError, ValueError):  # made in the user's code, or with functions that Keras cannot load
         return model
+
+
+def _check_closed(trace: Any) -> None:
+    """Raise `Unsuitable` if a trace takes anything from outside that changes: variables, and TensorFlow's generator."""
+    taken = {id(tensor) for tensor in trace.captured_inputs}
+    if variables := [variable for variable in trace.graph.variables if id(variable.handle) in taken]:
+        raise Unsuitable(f"it uses a variable that is not the model's, {variables[0].name}")
+    definition = trace.graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    drawn = sorted({node.op for node in nodes if node.op in _DRAWING})
+    if drawn:
+        raise Unsuitable(f"it draws numbers from TensorFlow's own generator, by {drawn[0]}")
+    if any(node.op in ("PyFunc", "EagerPyFunc", "PyFuncStateless") for node in nodes):
+        raise Unsuitable("it calls Python in each step")
 
 
 @contextlib.contextmanager

@@ -53,7 +53,11 @@ class Reading:
             warnings.simplefilter("ignore")  # Keras warns of lambdas in configs
             layers, compiled = self._layer(self.model, "model"), self._compiled()
         weights = [
-            (tuple(v.shape), v.dtype, v.trainable, self._object(v.regularizer, f"the regularizer of {v.path}"))
+            (
+                *(tuple(v.shape), v.dtype, v.trainable),
+                self._object(v.regularizer, f"the regularizer of {v.path}"),
+                self._object(v.constraint, f"the constraint of {v.path}"),
+            )
             for v in self.model.weights
         ]
         self.signature = (layers, compiled, weights)
@@ -85,6 +89,9 @@ class Reading:
         if own:
             found["attributes"] = self._attributes(layer, path, strict=is_known(writer))
         elif not isinstance(layer, keras.Model):  # layers that are in no config
+            # What was computed when the layer was made or adapted, as Normalization's mean.
+            tensors = {name: value for name, value in vars(layer).items() if isinstance(value, tf.Tensor)}
+            found["tensors"] = {n: text_of_array(one) for n, one in tensors.items() if hasattr(one, "numpy")}
             found["inner"] = [
                 self._layer(one, f"{path}/{one.name}")
                 for value in list(vars(layer).values())
@@ -291,6 +298,11 @@ def read(model: keras.Model) -> Reading:
         if name in vars(model) or getattr(kind, name) is not getattr(keras.Model, name):
             raise Unsuitable(f"{kind.__name__} has a {name} of its own")
     return Reading(model).read()
+
+
+def layers_of(model: keras.Model) -> Any:
+    """Return what must be equal of a model's layers."""
+    return Reading(model)._layer(model, "model")
 
 
 def _is_number(value: Any) -> bool:

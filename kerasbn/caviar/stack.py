@@ -74,4 +74,4 @@ class Rows:
 
 def gathered(state: State, rows: Sequence[int]) -> State:
     """Return the state of some members of a stack, in an order, perhaps some of them several times."""
-    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, list(rows)), state)
+    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, tf.constant(rows, tf.int32)), state)

@@ -20,7 +20,6 @@ from kerasbn.caviar.stack import Rows, gathered, state_of
 _SECONDS = 0.5  # that one call of TensorFlow may take: Ctrl-C waits for it
 _FIRST_STEPS = 8  # of the first call, which is measured
 _MOST_STEPS = 512
-_VALIDATED_AT_ONCE = 128  # examples, where the size of a batch makes no difference
 
 
 @dataclass
@@ -91,6 +90,8 @@ class Stack:
             [m.optimizer for m in members],
         )
         self.alive = list(range(len(members)))  # row k of the state is member alive[k]
+        if len(members) == 1:
+            self.state = gathered(self.state, self._rows_of([0]))
         self.trained = [Trained() for _ in members]
         self.epoch = plan.initial_epoch
         self.begun = False  # whether the callbacks have been told
@@ -104,6 +105,10 @@ class Stack:
         self._train_examples = _tensors(plan.train)
         self._validation = None if plan.validation is None else _tensors(plan.validation)
         self._steps_at_once = _FIRST_STEPS
+
+    def _rows_of(self, members: list[Any]) -> list[Any]:
+        """Return the members as rows: one alone is there twice, since vectorized convolutions fail for a single row."""
+        return members * 2 if len(members) == 1 and self.program.way == "stacked" else members
 
     def _taken(self, epoch: int) -> np.ndarray:
         """Return which examples each member takes in an epoch, in order, (members, taken)."""
@@ -155,11 +160,12 @@ class Stack:
             steps: That are measured, of the first epoch.
         """
         order = next(self._batches(self._taken(self.epoch), self.plan.batch_size))[:steps]
-        rates, leaves = tf.zeros([len(order), len(self.members)]), self._leaves()
+        order = order[:, self._rows_of(self.alive)]
+        rates, leaves = tf.zeros([len(order), order.shape[1]]), self._leaves()
         seconds = 0.0
         for _ in range(2):  # the first time it is optimised, too
             started = time.perf_counter()
-            totals = self.program.totals(len(self.members))
+            totals = self.program.totals(order.shape[1])
             *_, logs = self.program.train(self.state, totals, leaves, rates, self._train_examples, tf.constant(order))
             logs["loss"].numpy()
             seconds = time.perf_counter() - started
@@ -171,7 +177,7 @@ class Stack:
             self.followers[number].epoch_begin(self.epoch, int(updates[row])) for row, number in enumerate(self.alive)
         ]
         leaves = self._leaves()
-        logs = self._train(leaves, tf.constant(np.stack(rates, 1), tf.float32))
+        logs = self._train(leaves, tf.constant(np.stack(self._rows_of(rates), 1), tf.float32))
         if self._validation is not None:
             logs |= {f"val_{name}": value for name, value in self._evaluate(leaves).items()}
         self.rows = Rows(self.program, self.state)
@@ -179,10 +185,10 @@ class Stack:
             self.followers[number].epoch_end(self.epoch, {name: float(values[row]) for name, values in logs.items()})
 
     def _train(self, leaves: Mapping[str, tf.Tensor], rates: tf.Tensor) -> dict[str, np.ndarray]:
-        totals = self.program.totals(len(self.alive))
+        totals = self.program.totals(len(self._rows_of(self.alive)))
         logs: dict[str, tf.Tensor] = {}
         at = 0
-        for order in self._batches(self._taken(self.epoch)[self.alive], self.plan.batch_size):
+        for order in self._batches(self._taken(self.epoch)[self._rows_of(self.alive)], self.plan.batch_size):
             while len(order):
                 part, order = order[: self._steps_at_once], order[self._steps_at_once :]
                 started = time.perf_counter()
@@ -197,16 +203,13 @@ class Stack:
 
     def _evaluate(self, leaves: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
         assert self.plan.validation is not None
-        totals = self.program.totals(len(self.alive))
+        totals = self.program.totals(len(self._rows_of(self.alive)))
         logs: dict[str, tf.Tensor] = {}
-        own = [ids for number in self.alive if (ids := self.members[number].validation_ids) is not None]
+        own = [ids for number in self._rows_of(self.alive) if (ids := self.members[number].validation_ids) is not None]
         order = np.stack(own).astype(np.int32) if own else np.arange(len(self.plan.validation), dtype=np.int32)[None]
         assert self._validation is not None
         evaluate = self.program.evaluation(self._validation, bool(own))
-        size = self.plan.validation_batch_size
-        if self.program.one.additive and self.plan.validation.weights is None:
-            size = max(size, _VALIDATED_AT_ONCE)
-        for batches in self._batches(order, size):
+        for batches in self._batches(order, self.plan.validation_batch_size):
             batches = tf.constant(batches if own else batches[:, 0])
             totals, logs = evaluate(self.state, totals, leaves, self._validation, batches)
         return {name: value.numpy() for name, value in logs.items()}
@@ -222,7 +225,7 @@ class Stack:
             yield np.ascontiguousarray(orders[None, :, whole:])
 
     def _leaves(self) -> dict[str, tf.Tensor]:
-        leaves = [self.members[number].draft.description.leaves for number in self.alive]
+        leaves = [self.members[number].draft.description.leaves for number in self._rows_of(self.alive)]
         return {name: tf.constant([one[name] for one in leaves], dtype) for name, dtype in self.program.leaves.items()}
 
     def _leave(self) -> None:
@@ -235,7 +238,7 @@ class Stack:
         self._end(ended)
         rows = [row for row, number in enumerate(self.alive) if number not in ended]
         self.alive = [self.alive[row] for row in rows]
-        self.state = gathered(self.state, rows)
+        self.state = gathered(self.state, self._rows_of(rows))
         self.rows = Rows(self.program, self.state)
 
     def _end(self, numbers: Sequence[int]) -> None:
@@ -245,6 +248,10 @@ class Stack:
             trained.history = follower.history
             if self.goes_on:
                 values = self.rows.values(row)
+                if follower.weights_set is not None:  # the next part begins with these, as in `fit`
+                    place = {id(variable): at for at, variable in enumerate(self.program.one.variables)}
+                    for variable, value in zip(self.program.one.model.weights, follower.weights_set, strict=True):
+                        values[place[id(variable)]] = value
                 trained.variables = [values[at] for at in self.members[number].draft.own]
                 trained.optimizer = self.rows.optimizer(row, follower.learning_rate)
             trained.weights = self.rows.weights(row) if follower.weights_set is None else follower.weights_set

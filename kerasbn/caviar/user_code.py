@@ -160,8 +160,18 @@ def _function(function: Any, name: str, seen: set[int]) -> Any:
             for key, cell in closure
             if key != "__class__"
         ),
-        *((key, repr(around[key])) for key in sorted(_names(code)) if key in around and isinstance(around[key], PLAIN)),
+        *((key, _global(around[key], key, seen)) for key in sorted(_names(code)) if key in around),
     )
+
+
+def _global(value: Any, name: str, seen: set[int]) -> Any:
+    """Return what tells something of a module from others, if that is plain or the user's code; else None."""
+    if not isinstance(value, (*PLAIN, *FUNCTIONS, type, dict, list, tuple, set, frozenset)):
+        return None
+    try:
+        return _parts(value, name, seen)
+    except Unsuitable:
+        return None
 
 
 def _names(code: types.CodeType) -> set[str]:

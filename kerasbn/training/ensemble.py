@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from scipy import stats
 
 from kerasbn import checks
@@ -137,6 +138,11 @@ def train_ensemble(
             return _together(model_fn, numbers, plan_of_fit(*fit_args, **fit_kwargs))
         except Unsuitable as unsuitable:
             reason = str(unsuitable)
+        except tf.errors.ResourceExhaustedError:
+            raise
+        except (TypeError, ValueError, NotImplementedError, tf.errors.OpError) as error:  # no rule for an operation
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = f"training them as a stack raised {type(error).__name__}: {''.join(lines[-1:])[:200]}"
         if engine == "vectorized":
             remedy = 'With engine="auto" they are trained one after the other.'
             raise InputError("engine", "'auto' or 'fit' for these models", f"'vectorized', but {reason}", remedy)
@@ -160,7 +166,7 @@ def _together(model_fn: Callable[[], keras.Model], seeds: Sequence[int], plan: F
         drafted = draft(model_fn, seed, example, pool)
         callbacks = copy.deepcopy(list(plan.callbacks))
         check(callbacks, drafted.model)
-        members.append(Member(drafted, seed, callbacks))
+        members.append(Member(drafted, drafted.seed, callbacks))
     descriptions = [member.draft.description for member in members]
     if any(one != descriptions[0] for one in descriptions):
         raise Unsuitable("model_fn builds another model for each seed")

@@ -15,7 +15,7 @@ from kerasbn.caviar.suitable import Unsuitable
 from kerasbn.checks import InputError
 from kerasbn.tuning.compatibility.trial_callbacks import own_callbacks
 from kerasbn.tuning.draws import trial_seed
-from kerasbn.tuning.engine import OnEpoch, seed_of
+from kerasbn.tuning.engine import OnEpoch
 from kerasbn.tuning.folds import Fold, fold_ids, labels_of
 from kerasbn.tuning.space.factory import FactoryHyperModel
 from kerasbn.tuning.stacks import Stacks
@@ -122,7 +122,7 @@ def _keras_fit(plan: FitPlan, member: Planned) -> tuple[FitPlan, int]:
     callbacks = (*own_callbacks(plan.callbacks, member.hp, member.execution), *member.watch.callbacks)
     if until is not None:
         plan = dataclasses.replace(plan, epochs=until, initial_epoch=start)
-    return dataclasses.replace(plan, callbacks=callbacks), seed_of(member.hp, member.execution, start)
+    return dataclasses.replace(plan, callbacks=callbacks), member.draft.seed
 
 
 def _factory_fit(
@@ -136,7 +136,7 @@ def _factory_fit(
     callbacks = own_callbacks(fit_kwargs.get("callbacks"), member.hp, member.execution)
     plan = hypermodel.plan_fit(
         member.hp,
-        member.model,
+        member.draft.model,
         train,
         validation,
         [*callbacks, *member.watch.callbacks],

@@ -79,7 +79,8 @@ class Loop:
     stacks: Stacks | None = None
     tried: Tried = dataclasses.field(default_factory=Tried)
     first_error: InputError | None = None
-    failures: int = 0  # one after the other
+    failures: int = 0  # one after the other, by their numbers: those that are done together end in another order
+    ended: dict[int, bool] = dataclasses.field(default_factory=dict)  # by number: whether it failed
     exhausted: str = ""  # why there are no more trials than there are
 
     def run(self) -> str:
@@ -97,12 +98,12 @@ class Loop:
                     todo = list(itertools.islice(self._jobs(), _CHOICE))
                     if not todo:
                         break
-                    with self._claimed(todo[: self._at_once(todo)]) as mine:
+                    with self._claimed(todo) as mine:
                         if not mine and self.study.leases is not None:  # others are at all of them
                             self.study.leases.wait()
                         self._do(mine)
                     jobs += len(mine)
-                    if self.failures == self.limits.failures:
+                    if self._failed_too_often():
                         break
         finally:
             keras.utils.clear_session()
@@ -150,7 +151,7 @@ class Loop:
     def _at_once(self, todo: Sequence[Job]) -> int:
         """Return how many of the first jobs are done together, if no other worker is at them."""
         if self.stacks is None:
-            return len(todo)  # of which one is taken
+            return 1
         count = self.strategy.together(todo, self.study.progress)
         if self.limits.epochs is not None:  # no more than would be begun one by one
             left = self.limits.epochs - self._epochs()
@@ -161,10 +162,10 @@ class Loop:
 
     @contextlib.contextmanager
     def _claimed(self, todo: Sequence[Job]) -> Iterator[list[Job]]:
-        """Give jobs that no other worker is at: one, or with stacks all there are; none if there is none, for now."""
-        leases, most = self.study.leases, 1 if self.stacks is None else len(todo)
+        """Give the first job that no other worker is at, and those that are done with it; none if there is none."""
+        leases = self.study.leases
         if leases is None:
-            yield list(todo[:most])
+            yield list(todo[: self._at_once(todo)])
             return
 
         def claim(job: Job) -> bool:
@@ -172,9 +173,12 @@ class Loop:
 
         with contextlib.ExitStack() as held:
             mine: list[Job] = []
-            for job in todo:
-                if len(mine) < most and claim(job):
+            end = len(todo)
+            for at, job in enumerate(todo):
+                if at < end and claim(job):
                     held.callback(self._release, job)
+                    if not mine:  # those before it are others'
+                        end = at + self._at_once(todo[at:])
                     mine.append(job)
             if mine:
                 self._refresh()  # another worker may have finished them since this one looked
@@ -217,7 +221,7 @@ class Loop:
             else:
                 record, outcome = self._record(task, done.outcome, "", done.seconds, done.engine)
             self._finish(task.job, record, outcome)
-            if self.failures == self.limits.failures:
+            if self._failed_too_often():
                 return
 
     def _task(self, job: Job) -> Task | None:
@@ -311,11 +315,22 @@ class Loop:
             for number in {record.number, *sources} - self._sources():
                 if number in study.by_number:
                     parts.remove(study.directory, number)
-            self.failures = self.failures + 1 if record.status == "failed" else 0
+            self.ended[record.number] = record.status == "failed"
+            self.failures = max(self.failures, self._failed_around(record.number))
         weights.prune(study, kept)
         self._know(record)
         if record.status != "waiting":
             self.on_trial(record)
+
+    def _failed_too_often(self) -> bool:
+        return self.limits.failures is not None and self.failures >= self.limits.failures
+
+    def _failed_around(self, number: int) -> int:
+        """Return how many trials failed one after the other, a trial among them; 0 if it did not."""
+        if not self.ended[number]:
+            return 0
+        steps = (itertools.count(number, step) for step in (1, -1))
+        return sum(sum(1 for _ in itertools.takewhile(lambda n: self.ended.get(n), s)) for s in steps) - 1
 
     def _complain(self) -> None:
         """Raise an error if no trial has come to anything, or if too many have failed one after the other."""
@@ -324,7 +339,7 @@ class Loop:
             if self.first_error is not None:
                 raise self.first_error
             raise TaskError(f"All {len(trials)} trials failed, the first one with:\n{trials[0].traceback}")
-        if limit is not None and self.failures == limit:
+        if self._failed_too_often():
             last = next(t.traceback for t in reversed(trials) if t.traceback)
             raise TaskError(f"{limit} trials failed one after the other, the last one with:\n{last}")
 

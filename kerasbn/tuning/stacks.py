@@ -1,6 +1,7 @@
 """The engine of stacks: trials whose models differ in numbers only are trained together."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import keras_tuner
 from kerasbn.caviar.choice import capacity, choose, first_way
 from kerasbn.caviar.drafts import Pool, draft
 from kerasbn.caviar.followers import check
+from kerasbn.caviar.leaves import describe
 from kerasbn.caviar.plan import FitPlan
 from kerasbn.caviar.program import Program
 from kerasbn.caviar.suitable import Unsuitable
@@ -136,7 +138,7 @@ class Stacks:
         if state is not None and part.takes_over(start):
             state = taken_over(state, drafted.model, hp, part.ancestors[-1], self.objective)
         watch = Watch(self.objective, report, state)
-        plan, seed = self.planned(Planned(hp, part, execution, fold, drafted.model, watch))
+        plan, seed = self.planned(Planned(hp, part, execution, fold, drafted, watch))
         check(plan.callbacks, drafted.model, _KNOWN)
         return Unit(hp, execution, fold, part, drafted, watch, plan, seed)
 
@@ -229,6 +231,8 @@ class Stacks:
         names = [name for name in leaves[0] if not name.startswith("optimizer/")]
         varied = [name for name in names if len({one[name] for one in everyone}) > 1]
         template = units[0].draft.model
+        if json.loads(signature)[0] != describe(template).signature:
+            raise Unsuitable("what its model uses of its module was changed by a later trial's build")
         program = choose(
             lambda way: Program(template, units[0].plan.train, varied, leaves[0], way),
             lambda program: self._stack(program, units[: max(1, self._capacity(program, units[0]))]),
@@ -291,5 +295,6 @@ def _clause(reason: Exception) -> str:
     """Return why something cannot be trained as a stack, on one line."""
     if isinstance(reason, Unsuitable):
         return str(reason)
-    text = next((line.strip() for line in str(reason).splitlines() if line.strip()), "")
+    # TensorFlow's messages begin with "Graph execution error", and end with what it was.
+    text = next((line.strip(" .") for line in reversed(str(reason).splitlines()) if line.strip()), "")
     return f"training it as a stack raised {type(reason).__name__}: {text[:200]}"

@@ -1,11 +1,10 @@
 """The members of stacks: what is built of a trial, and what comes back of it."""
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-
-import keras
 
 from kerasbn.caviar.drafts import Draft
 from kerasbn.caviar.plan import FitPlan
@@ -30,7 +29,7 @@ class Planned:
         part: As `Unit`.
         execution: As `Unit`.
         fold: As `Unit`.
-        model: Its model, with values that may be another's.
+        draft: As `Unit`.
         watch: As `Unit`.
     """
 
@@ -38,7 +37,7 @@ class Planned:
     part: Part
     execution: int
     fold: Fold | None
-    model: keras.Model
+    draft: Draft
     watch: Watch
 
 
@@ -99,7 +98,10 @@ class Done:
 
 def identity_of(unit: Unit) -> list[Any]:
     """Return JSON that tells a member of a stack from others."""
-    return [unit.hp.trial, unit.execution, unit.hp.attempt, list(unit.part.spans[-1]), dict(unit.hp.values)]
+    description = unit.draft.description
+    model = hashlib.sha256(f"{description.signature} {dict(description.leaves)}".encode()).hexdigest()[:16]
+    span = list(unit.part.spans[-1])
+    return [unit.hp.trial, unit.execution, unit.hp.attempt, span, dict(unit.hp.values), model]
 
 
 def ranges(numbers: Sequence[int]) -> str:
