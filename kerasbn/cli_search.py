@@ -36,7 +36,7 @@ class _SearchProgress:
 
     def __init__(self, report: Report, epochs: int) -> None:
         self.report, self.epochs = report, epochs
-        self.done = 0.0
+        self.at: dict[int, int] = {}  # epochs of each trial that has begun here
 
     def scored(self) -> bool:
         """Return whether there is a trial with a score."""
@@ -49,11 +49,15 @@ class _SearchProgress:
             self.report(len(study.trials), f"{len(study.trials)} of them from earlier  {self._best()}")
 
     def epoch(self, number: int, epoch: int, logs: Mapping[str, float]) -> None:
-        others = [t.epochs for t in self.study.waiting.values() if t.number != number]
-        begun = sum(min(done / self.epochs, 1) for done in (*others, epoch + 1))
-        # A trial's second execution begins at its first epoch again.
-        self.done = max(self.done, len(self.study.trials) + begun)
-        self.report(round(self.done, 2), f"trial {number}: {summary(logs)}", line=False)
+        self.at[number] = max(epoch + 1, self.at.get(number, 0))
+        finished = self.study.by_number
+        begun = {n: t.epochs for n, t in self.study.waiting.items()} | self.at
+        open_still = sum(min(done / self.epochs, 1) for n, done in begun.items() if n not in finished)
+        beside = sum(n not in finished and done == self.at[number] for n, done in self.at.items())
+        # Those of a stack are at one epoch.
+        where = f"{beside} trials at epoch {epoch + 1}/{self.epochs}, " if beside > 1 else ""
+        text = f"{where}trial {number}: {summary(logs)}"
+        self.report(round(len(finished) + open_still, 2), text, line=False)
 
     def trial(self, record: TrialRecord) -> None:
         score = record.traceback.strip().splitlines()[-1] if record.score is None else _short(record.score)

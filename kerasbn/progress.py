@@ -33,6 +33,7 @@ class Report:
         self._stream, self._bar = stream, bar
         self._task = None if bar is None else bar.add_task(description, total=total, text="")
         self._last = time.monotonic()
+        self._most = 0.0  # what the bar has shown: it does not go back
 
     def __call__(self, done: float, text: str = "", line: bool = True) -> None:
         """Say that `done` units are done.
@@ -43,7 +44,8 @@ class Report:
             line: Whether this is worth a line of its own without a terminal; else there is one now and then.
         """
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, text=text)
+            self._most = max(self._most, done)
+            self._bar.update(self._task, completed=self._most, text=text)
             return
         now = time.monotonic()
         if line or now - self._last >= _SECONDS_BETWEEN_LINES:

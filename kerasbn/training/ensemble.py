@@ -1,8 +1,8 @@
 """An ensemble: one model trained from several seeds, all at once where that can be done."""
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -51,8 +51,8 @@ class Ensemble:
 
     model_fn: Callable[[], keras.Model]
     seeds: tuple[int, ...]
-    histories: tuple[keras.callbacks.History, ...]
-    weights: tuple[list[np.ndarray], ...]
+    histories: tuple[keras.callbacks.History, ...] = field(repr=False)
+    weights: tuple[list[np.ndarray], ...] = field(repr=False)
     engine: str
     reason: str = ""
 
@@ -106,7 +106,7 @@ def train_ensemble(
 
     Args:
         model_fn: Takes nothing and returns a compiled model.
-        seeds: Two or more, each at least 0 and below 2^32.
+        seeds: Two or more that differ, each at least 0 and below 2^32.
         fit_args: Positional arguments of `keras.Model.fit`, one by one.
         engine: "auto": at once where that comes to the same, else one after the other; "vectorized": at once, or an
             error; "fit": one after the other.
@@ -116,7 +116,8 @@ def train_ensemble(
         The ensemble.
 
     Raises:
-        InputError: If a seed or the engine is out of range, or "vectorized" is demanded where it is not possible.
+        InputError: If a seed or the engine is out of range, if seeds are equal, or if "vectorized" is demanded where
+            it is not possible.
 
     Example:
         >>> def build():
@@ -130,8 +131,14 @@ def train_ensemble(
     Source: Lakshminarayanan et al. (2017), Simple and scalable predictive uncertainty estimation using deep ensembles.
     """
     checks.one_of("engine", engine, _ENGINES)
+    if not isinstance(seeds, Iterable):
+        raise InputError("seeds", "two or more seeds, such as range(5)", repr(seeds))
+    seeds = tuple(seeds)
     checks.in_range("number of seeds", len(seeds), 2, integer=True)
     numbers = tuple(int(checks.in_range("seed", seed, 0, 2**32 - 1, integer=True)) for seed in seeds)
+    if len(set(numbers)) < len(numbers):
+        remedy = "Two models of one seed are the same, and would make the noise look smaller."
+        raise InputError("seeds", "seeds that differ", repr(numbers), remedy)
     reason = ""
     if engine != "fit":
         try:

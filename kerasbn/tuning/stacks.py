@@ -95,8 +95,10 @@ class Stacks:
         try:
             if part.states is None and len(part.spans) > 1:
                 raise Unsuitable("its earlier parts are lost, and are trained again")
+            started = time.perf_counter()
             with no_collections():
-                return Begun([self._unit(hp, part, number, fold) for number, fold in enumerate(self.members)])
+                units = [self._unit(hp, part, number, fold) for number, fold in enumerate(self.members)]
+            return Begun(units, seconds=time.perf_counter() - started)
         except Unsuitable as reason:
             self.refuse(hp.trial, str(reason))
             return Begun(alone=True)
@@ -157,16 +159,22 @@ class Stacks:
         """
         alone = {number: "" for number, begun in enumerate(trials) if begun.alone}
         ready: list[tuple[list[Place], Program]] = []
+        seconds = {number: begun.seconds for number, begun in enumerate(trials)}
         for places in self._groups(trials):
+            if not self.demanded and self._by_itself(places, trials):
+                alone[places[0][0]] = ""  # making a program takes longer than training one small model by fit
+                continue
+            started = time.perf_counter()
             try:
                 ready.append((places, self._program([trials[n].units[i] for n, i in places])))
             except Exception as reason:  # whatever a user's layer raises when it is traced for many models
                 alone |= dict.fromkeys((n for n, _ in places), _clause(reason))
+            for number, _ in places:
+                seconds[number] += (time.perf_counter() - started) / len(places)
         for number, why in alone.items():
             if why:
                 self.refuse(trials[number].units[0].hp.trial, why)
         results: dict[Place, Trained] = {}
-        seconds = dict.fromkeys(range(len(trials)), 0.0)
         for places, program in ready:
             for some in self._shares([place for place in places if place[0] not in alone], trials, program):
                 units = [trials[n].units[i] for n, i in some]
@@ -178,7 +186,6 @@ class Stacks:
                     alone |= dict.fromkeys((n for n, _ in some), "")
                     continue
                 share = (time.perf_counter() - started) / len(some)
-                self._tell(units, program, share)
                 results |= dict(zip(some, trained, strict=True))
                 for number in dict.fromkeys(n for n, _ in some):
                     seconds[number] += share * sum(n == number for n, _ in some)
@@ -200,6 +207,12 @@ class Stacks:
                 key = (unit.draft.description.signature, fit, size)
                 groups.setdefault(key, []).append((number, i))
         return list(groups.values())
+
+    def _by_itself(self, places: Sequence[Place], trials: Sequence[Begun]) -> bool:
+        """Return whether a trial of one model has no others beside it, and no program that is there already."""
+        units = trials[places[0][0]].units
+        signature = units[0].draft.description.signature
+        return len(places) == len(units) == 1 and all(own != signature for own, _ in self._programs)
 
     def _shares(self, places: Sequence[Place], trials: Sequence[Begun], program: Program) -> Iterator[list[Place]]:
         """Yield a group in stacks that have room, first one that a killed process has begun."""
@@ -263,6 +276,7 @@ class Stacks:
         """Train members as one stack, from its checkpoint if a killed process has left one."""
         if not self._capacity(program, units[0]):
             raise Unsuitable("there is not enough memory for it in a stack")
+        self._tell(units, program)
         identity = {**self.identity, "members": [identity_of(unit) for unit in units]}
         path = stack_files.path_of(self.directory, units[0].hp.trial, units[0].execution)
         stack = self._stack(program, units)
@@ -283,12 +297,18 @@ class Stacks:
             executions.append(whole.and_then(metrics, rows, state, self.objective))
         return outcome_of_executions(executions, self.objective, units[0].draft.build_config, units[0].part)
 
-    def _tell(self, units: Sequence[Unit], program: Program, seconds: float) -> None:
-        """Say what was trained together."""
+    def _tell(self, units: Sequence[Unit], program: Program) -> None:
+        """Say what is trained together, before it is; of what nothing goes with, the first time only."""
         numbers = list(dict.fromkeys(unit.hp.trial for unit in units))
-        who = f"Trial {numbers[0]}" if len(numbers) == 1 else f"Trials {ranges(numbers)}"
-        many = "1 model" if len(units) == 1 else f"{len(units)} models at once"
-        self.say(f"{who}: {program.way}, {many}, {seconds:.2f} s a model.")
+        if len(units) > 1:
+            who = f"Trial {numbers[0]}" if len(numbers) == 1 else f"Trials {ranges(numbers)}"
+            self.say(f"{who}: {program.way}, {len(units)} models at once.")
+        elif "" not in self._said:
+            self._said.add("")
+            self.say(
+                f"A model of trial {numbers[0]} is trained by itself: no other at hand differs from it in numbers only."
+                " So are others of which that is true."
+            )
 
 
 def _clause(reason: Exception) -> str:

@@ -73,10 +73,12 @@ class Begun:
     Args:
         units: One an execution; none if it is trained alone.
         alone: Whether it is.
+        seconds: That building them took.
     """
 
     units: list[Unit] = field(default_factory=list)
     alone: bool = False
+    seconds: float = 0.0
 
 
 @dataclass

@@ -90,6 +90,7 @@ def test_keras_takes_examples_in_the_known_order():
     first, second = keras_orders(30, [7, 8])
     assert sorted(first) == list(range(30))
     assert first.tolist() != second.tolist()
+    assert keras_orders(30, [0]).tolist() == keras_orders(30, [0]).tolist(), "0 is a seed, too"
     assert keras_orders(30, [8, 8, 7]).tolist() == [second.tolist(), second.tolist(), first.tolist()]
 
 
@@ -110,6 +111,14 @@ def test_convolutions_side_by_side_with_sample_weights():
     assert [first_way(members[0].draft.model, size) for size in (16, 10_000)] == ["stacked", "parallel"]
     for seed, one in enumerate(stack_of(members, plan, "parallel").run()):
         assert_same(one, *alone(convnet, seed, (IMAGES, labels), kwargs))
+
+
+def test_one_convnet_alone_in_a_stack():
+    kwargs = {"epochs": 1, "batch_size": 16}
+    plan = plan_of_fit(IMAGES, Y[:40], **kwargs)
+    members = drafted(convnet, plan)[:1]
+    (one,) = stack_of(members, plan).run()
+    assert_same(one, *alone(convnet, 0, (IMAGES, Y[:40]), kwargs))
 
 
 def test_a_member_that_diverges_or_stops_leaves_the_others_alone():

@@ -4,6 +4,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasbn.checks import InputError, TaskError
 from kerasbn.tuning import BayesianOptimization, RandomSearch, SuccessiveHalving, Tuner, stack_files, stacks
@@ -83,18 +84,15 @@ def test_groups_of_one_architecture_come_to_the_same(search):
     assert len(groups) == 2
     for line, group in zip(lines, groups, strict=True):
         plural = "s" * (len(group) > 1)
-        assert line.startswith(f"Trial{plural} {ranges(group)}: stacked, {2 * len(group)} models at once, ")
+        assert line.startswith(f"Trial{plural} {ranges(group)}: stacked, {2 * len(group)} models at once.")
 
 
 def test_rungs_of_successive_halving_are_compacted_stacks(search):
     kwargs = {"kind": SuccessiveHalving, "max_epochs": 4, "factor": 2}
     together, lines = search(build, 4, **kwargs, engine="vectorized")
     assert_same(together, search(build, 4, **kwargs, engine="fit", project="f")[0])
-    assert [line.partition(" s a model")[0].split(", ")[-2] for line in lines] == [
-        "4 models at once",
-        "2 models at once",
-        "1 model",
-    ]
+    assert [line.rpartition(", ")[2] for line in lines[:2]] == ["4 models at once.", "2 models at once."]
+    assert "is trained by itself: no other at hand differs from it in numbers only." in lines[2]
 
 
 def test_folds_are_members_of_the_stack(search):
@@ -168,7 +166,7 @@ def test_failures_one_after_the_other_end_the_search(search):
 def test_memory_bounds_the_stack(search, monkeypatch):
     monkeypatch.setattr(stacks, "capacity", lambda program, plan, limit: int(limit))
     tuner, lines = search(build, 3, memory_limit=2.0, engine="vectorized")
-    assert [", 2 models at once, " in line for line in lines] == [True, False]
+    assert [", 2 models at once." in line for line in lines] == [True, False]
     assert [trial.engine for trial in tuner.study.trials] == ["stacked"] * 3
 
 
@@ -248,10 +246,52 @@ def test_a_stack_that_was_interrupted_goes_on(search, monkeypatch):
 def test_workers_with_a_database_take_a_part_of_what_is_open(search, tmp_path):
     kwargs = {"epochs": 1, "engine": "vectorized", "storage": f"sqlite:///{tmp_path}/studies.db", "project": "p"}
     tuner, lines = search(build, 9, **kwargs)
-    models = [int(line.partition("stacked, ")[2].split()[0]) for line in lines]
-    assert models == [2, 1, 1, 1, 1, 1, 1, 1]
+    assert lines[0] == "Trials 0, 1: stacked, 2 models at once."
+    assert lines[1].startswith("A model of trial 2 is trained by itself: ")
+    assert len(lines) == 2
     assert [trial.number for trial in tuner.study.trials] == list(range(9))
     assert tuner.study.leases.held() == []
+
+
+def test_a_seed_that_the_build_function_sets_rules_the_order_of_examples(search):
+    def seeded(hp):
+        keras.utils.set_random_seed(7)
+        return build(hp)
+
+    assert_same(search(seeded, 2, engine="vectorized")[0], search(seeded, 2, engine="fit", project="f")[0])
+
+
+def test_validation_that_is_no_mean_over_examples(search):
+    def summed(hp):
+        model = build(hp)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+        model.compile(keras.optimizers.SGD(hp.Float("step", 1e-4, 1e-3)), loss)
+        return model
+
+    assert_same(search(summed, 2, engine="vectorized")[0], search(summed, 2, engine="fit", project="f")[0])
+
+
+def test_rungs_go_on_from_the_weights_that_a_callback_restored(search):
+    stopping = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
+    kwargs = {"kind": SuccessiveHalving, "max_epochs": 8, "min_epochs": 4, "factor": 2}
+    kwargs["fit"] = {"validation_data": HELD, "callbacks": [stopping]}
+    together, _ = search(build, 4, **kwargs, engine="vectorized")
+    assert_same(together, search(build, 4, **kwargs, engine="fit", project="f")[0])
+
+
+def drawing(kind):
+    def model(hp):
+        noise = {"keras": keras.random.normal, "tensorflow": tf.random.normal}[kind]
+        return build(hp, extra=[keras.layers.Lambda(lambda x: x + noise((1, 8)), output_shape=(8,))])
+
+    return model
+
+
+@pytest.mark.parametrize("kind", ["keras", "tensorflow"])
+def test_numbers_from_a_generator_that_is_not_the_models(search, kind):
+    tuner, lines = search(drawing(kind), 2, epochs=1)
+    assert [trial.engine for trial in tuner.study.trials] == ["fit", "fit"]
+    assert len(lines) == 1
 
 
 def test_bad_arguments_are_refused():

@@ -43,7 +43,7 @@ def search(prepared, tmp_path):
 def test_trials_are_the_same(search, strategy):
     alone, _ = search("fit", strategy=strategy)
     together, lines = search("vectorized", strategy=strategy)
-    assert lines[0].startswith("Trials 0 to 2: stacked, 3 models at once, ")
+    assert lines[0].startswith("Trials 0 to 2: stacked, 3 models at once.")
     for ours, theirs in zip(together, alone, strict=True):
         assert (ours.engine, ours.status) == ("stacked", theirs.status)
         assert ours.score == pytest.approx(theirs.score, rel=1e-4)
@@ -73,4 +73,4 @@ def test_tune_trains_together(tmp_path):
     config = dataclasses.replace(CONFIG, search=dataclasses.replace(SEARCH, output=str(tmp_path), max_trials=2))
     result = tune(config, on_trial=lambda trial: None, say=said.append)
     assert {trial.engine for trial in result.trials} == {"stacked"}
-    assert said[0].startswith("Trials 0, 1: stacked, 2 models at once, ")
+    assert said[0].startswith("Trials 0, 1: stacked, 2 models at once.")

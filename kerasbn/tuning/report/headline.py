@@ -1,5 +1,6 @@
 """The head of the page: what was searched for, what was found, and whether it means anything."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,16 @@ def _versions(environment: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in named.items() if version)
 
 
+def _engines(content: StudyContent) -> str:
+    """Return how many trials were trained at once with others of their kind, and how many one by one."""
+    engines = Counter(trial.engine for trial in (*content.trials, *content.waiting))
+    alone = engines.pop("fit", 0)
+    if not engines:
+        return ""
+    parts = [f"{count} {name}" for name, count in sorted(engines.items())]
+    return ", ".join([*parts, *([f"{alone} by fit, one by one"] if alone else [])])
+
+
 def _facts(content: StudyContent, axes: Sequence[Axis], verdict: str, written: str) -> dict[str, str]:
     """Return what is known of the study, by name; what is not known is empty."""
     strategy = content.settings.get("strategy") or {}
@@ -59,6 +70,7 @@ def _facts(content: StudyContent, axes: Sequence[Axis], verdict: str, written: s
         "Strategy": str(strategy.get("name", "")).replace("_", " "),
         "Executions of each trial": str(content.settings.get("executions_per_trial") or ""),
         "Folds of each execution": str(content.settings.get("folds") or ""),
+        "Trained": _engines(content),
         "Seed": "" if seed is None else str(seed),
         "Begun": content.created,
         "Data": _data(content),
